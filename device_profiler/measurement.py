@@ -1,0 +1,51 @@
+"""One latency figure with everything that makes it worth trusting."""
+
+from typing import Literal
+
+import msgspec
+
+Provenance = Literal["measured", "emulated", "predicted"]
+
+
+class DeviceIdentity(msgspec.Struct, frozen=True):
+    """Who the phone says it is (getprop), and how it was reached. `emulated` is what the phone declares, never its address."""
+
+    address: str
+    model: str
+    soc: str
+    abi: str
+    android: str
+    fingerprint: str
+    emulated: bool
+    clock: str
+    """"virtual" where time is counted instructions, else "wall"."""
+    properties: dict[str, str] = {}
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """Latency of one entry point (or cascade path) on one device.
+
+    `key`: structure hash of a part, or artifact hash + entry of a whole. `samples_ns`: every timed run. `median_ns`,
+    `low_ns`, `high_ns`: median with its 95 % bootstrap interval over the samples (all equal on a virtual clock).
+    `actual_unit` is the unit whose time this is; `requested_unit` the one asked for. `state_*`: battery, temperature,
+    thermal status and clocks before and after. `versions`: runtime, runner, protocol, device model.
+    """
+
+    key: str
+    entry: str
+    target: str
+    requested_unit: str
+    actual_unit: str
+    provenance: Provenance
+    samples_ns: tuple[int, ...]
+    median_ns: float
+    low_ns: float
+    high_ns: float
+    load_ns: int
+    first_ns: int
+    peak_rss_kb: int
+    identity: DeviceIdentity
+    state_before: dict[str, str]
+    state_after: dict[str, str]
+    versions: dict[str, str]
+    note: str = ""

@@ -1,0 +1,1 @@
+"""A torch module in, a verified artifact out: exporters, quantisation, parity, the app bundle."""

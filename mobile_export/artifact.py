@@ -1,0 +1,76 @@
+"""What an exporter gives back: a file, its entry points, how much of it reached the delegate, and its parity."""
+
+import msgspec
+
+from device_profiler.workload import Operator
+from mobile_export.program import TensorSpec
+
+
+class Quantization(msgspec.Struct, frozen=True):
+    """Affine quantisation of a tensor at an entry point's edge: real = scale * (stored - zero_point)."""
+
+    scale: float
+    zero_point: int
+
+
+class Port(msgspec.Struct, frozen=True):
+    """An input or output of an entry point as the runtime sees it."""
+
+    spec: TensorSpec
+    quantization: Quantization | None = None
+
+
+class EntryPoint(msgspec.Struct, frozen=True):
+    """A method (ExecuTorch) or signature (LiteRT). `host_side`: kinds of operators declared to stay off the delegate."""
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    operators: tuple[Operator, ...]
+    host_side: tuple[str, ...] = ()
+
+    @property
+    def delegated_share(self) -> float:
+        """Delegated operators as a share of all, in [0, 1]."""
+        return sum(op.delegated for op in self.operators) / len(self.operators) if self.operators else 0.0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the entry point."""
+        return sum(op.macs for op in self.operators)
+
+
+class OutputParity(msgspec.Struct, frozen=True):
+    """How far one output of one entry point lies from eager PyTorch over all samples."""
+
+    entry: str
+    output: str
+    samples: int
+    max_abs_error: float
+    mean_abs_error: float
+    label_agreement: float | None = None
+
+
+class ParityReport(msgspec.Struct, frozen=True):
+    """Parity of a whole artifact with the tolerances it was held against."""
+
+    outputs: tuple[OutputParity, ...]
+    tolerance: dict[str, float]
+    passed: bool
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """An exported file. `toolchain`: versions of what made it. `path` is relative to the record's own folder when stored."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    runtime: str
+    precision: str
+    entries: tuple[EntryPoint, ...]
+    toolchain: dict[str, str]
+    parity: ParityReport | None = None
+
+    def entry(self, name: str) -> EntryPoint:
+        """The entry point called `name` (KeyError if absent)."""
+        return {entry.name: entry for entry in self.entries}[name]

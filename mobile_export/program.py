@@ -1,0 +1,32 @@
+"""What an exporter takes in: a torch module with fixed shapes and named tensors."""
+
+from dataclasses import dataclass
+
+import msgspec
+import torch
+from torch import nn
+
+
+class TensorSpec(msgspec.Struct, frozen=True):
+    """Name, shape and dtype ("float32", "int32", ...) of one input or output."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One entry point to export: `module` in eval mode maps `inputs` to a tuple of `outputs`, no control flow.
+
+    Several programs exported into one file share their weights (an ExecuTorch method or a LiteRT signature each).
+    """
+
+    name: str
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def example_inputs(self) -> tuple[torch.Tensor, ...]:
+        """Zero tensors of the declared shapes, for tracing."""
+        return tuple(torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in self.inputs)

@@ -1,0 +1,1 @@
+"""What a user runs: data, training, evaluation, partition, profiling, search, export, report."""
