@@ -1,0 +1,68 @@
+"""`python -m pipeline VERB`: finds the verb, imports its module only, and turns errors into one line and an exit code."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from device_profiler.errors import InputError, PipelineError
+from pipeline.cli.parser import parse, verb_parser
+from pipeline.cli.suggestion import suggest
+
+VERBS = ("deploy", "doctor", "targets", "devices", "train", "evaluate", "profile", "search", "export", "run", "report")
+INTERRUPTED = 130
+
+
+def verb_module(name: str) -> ModuleType:
+    """The module behind a verb."""
+    return importlib.import_module(f"pipeline.cli.{name}")
+
+
+def usage() -> str:
+    """The text of `--help`: every verb with its line."""
+    rows = "\n".join(f"  {name:<9} {verb_module(name).HELP}" for name in VERBS)
+    return (
+        "usage: python -m pipeline VERB [options]\n\n"
+        "Train one multi-exit segmentation network, deploy the best configuration of it on a phone, with proof.\n\n"
+        f"verbs:\n{rows}\n\nStart with: python -m pipeline deploy --target pixel7-npu\n"
+        "Options of a verb: python -m pipeline VERB --help\n"
+        "Exit codes: 0 done; 2 bad input; 3 infeasible; 4 device or transport; 5 a verification failed"
+    )
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one command line; returns the exit code.
+
+    Raises:
+        PipelineError: anything that is the user's to mend.
+    """
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else InputError.exit_code
+    name = words[0]
+    if name not in VERBS:
+        raise InputError(f"unknown verb {name!r}{suggest(name, VERBS)}")
+    module = verb_module(name)
+    arguments = parse(verb_parser(name, module), words[1:])
+    code: int = module.handle(arguments)
+    return code
+
+
+def main() -> int:
+    """Entry point: errors become `error: ...` on stderr and their exit code; Ctrl-C says how to go on."""
+    try:
+        return run(sys.argv[1:])
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: finished work is kept; the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
