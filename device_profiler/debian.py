@@ -1,4 +1,4 @@
-"""Debian packages without installing them: apt downloads into the cache, dpkg-deb unpacks there, the host stays as it was.
+"""Debian packages without installing them: apt downloads into the cache, dpkg-deb unpacks there, nothing is installed.
 
 Every (suite, architecture) has an apt state of its own in the cache folder; the mirror is the one that the host's apt
 already uses, signatures are checked against Debian's keyring. Works for root and for an ordinary user.
@@ -61,7 +61,7 @@ class _Apt:
         return self.folder / "archives"
 
     def run(self, *arguments: str) -> str:
-        """Output of apt-get with this state; the host's configuration is not read, but for how it reaches the mirror."""
+        """Output of apt-get with this state; of the host's configuration only the way to the mirror is used."""
         environment = os.environ | {"APT_CONFIG": str(self.folder / "apt.conf"), "LC_ALL": "C"}
         try:
             done = subprocess.run(["apt-get", *arguments], cwd=self.archives, env=environment, capture_output=True,
@@ -154,7 +154,7 @@ def _mirror() -> str | None:
     done = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"],
                           capture_output=True, text=True, timeout=60)
     for line in done.stdout.splitlines():
-        uri, release, component = (line.split() + ["", "", ""])[:3]
+        uri, release, component = ([*line.split(), "", "", ""])[:3]
         if component == "main" and not re.search("[-/]", release):  # leaves out security, updates and backports
             return uri
     return None
