@@ -1,0 +1,186 @@
+"""Cuts a multi-exit network into programs: parts to profile and rank, and the stages that a deployment ships.
+
+Every program has fixed shapes, batch 1, NCHW. The input image is float32 [1, 3, H, W], RGB in 0..255.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from device_profiler.workload import CascadePlan
+from mobile_export.program import Program, TensorSpec
+from pipeline.model import MultiExitModel
+from pipeline.policy import Confidence, Finish
+
+
+class _Block(nn.Module):
+    """Backbone work between two neighbouring exits: features -> (features,)."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, features: Tensor) -> tuple[Tensor]:
+        return (self.block(features),)
+
+
+class _Head(nn.Module):
+    """A head with its policy: features -> (logits, confidence)."""
+
+    def __init__(self, head: nn.Module, confidence: Confidence) -> None:
+        super().__init__()
+        self.head, self.confidence = head, confidence
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.head(features)
+        return logits, self.confidence(logits)
+
+
+class _Finish(nn.Module):
+    """Logits -> (label map,)."""
+
+    def __init__(self, finish: Finish) -> None:
+        super().__init__()
+        self.finish = finish
+
+    def forward(self, logits: Tensor) -> tuple[Tensor]:
+        return (self.finish(logits),)
+
+
+class _Stage(nn.Module):
+    """A stage that may be left: features of the stage before (or the image) -> (features, logits, confidence)."""
+
+    def __init__(self, blocks: nn.Sequential, head: nn.Module, confidence: Confidence) -> None:
+        super().__init__()
+        self.blocks, self.head, self.confidence = blocks, head, confidence
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.blocks(features)
+        logits = self.head(features)
+        return features, logits, self.confidence(logits)
+
+
+class _LastStage(nn.Module):
+    """The stage that takes the rest: features of the stage before -> (logits,)."""
+
+    def __init__(self, blocks: nn.Sequential, head: nn.Module) -> None:
+        super().__init__()
+        self.blocks, self.head = blocks, head
+
+    def forward(self, features: Tensor) -> tuple[Tensor]:
+        return (self.head(self.blocks(features)),)
+
+
+class _Prefix(nn.Module):
+    """Backbone up to an exit with its head and finish: image -> (label map,)."""
+
+    def __init__(self, blocks: nn.Sequential, head: nn.Module, finish: Finish) -> None:
+        super().__init__()
+        self.blocks, self.head, self.finish = blocks, head, finish
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        return (self.finish(self.head(self.blocks(image))),)
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Shapes that the programs of one network have: the image, the features at each exit, the logits at each exit."""
+
+    image: tuple[int, ...]
+    features: tuple[tuple[int, ...], ...]
+    logits: tuple[tuple[int, ...], ...]
+
+    def entering(self, exit_index: int) -> TensorSpec:
+        """What block `exit_index` takes in: the image, or the features of the exit before."""
+        if exit_index == 0:
+            return TensorSpec("image", self.image)
+        return TensorSpec("features_in", self.features[exit_index - 1])
+
+    @property
+    def labels(self) -> TensorSpec:
+        """The label map at input size."""
+        return TensorSpec("labels", (1, *self.image[2:]), "int32")
+
+
+def shapes_of(model: MultiExitModel) -> Shapes:
+    """The shapes of `model`'s programs; logits are as large as the features that a head reads."""
+    classes = len(model.spec.classes)
+    logits = tuple((1, classes, *shape[2:]) for shape in model.feature_shapes)
+    return Shapes((1, 3, *model.spec.size), model.feature_shapes, logits)
+
+
+class Partition:
+    """Programs of one network under one exit policy."""
+
+    def __init__(self, model: MultiExitModel, policy: str) -> None:
+        self.model = model.eval()
+        self.policy = policy
+        self.shapes = shapes_of(self.model)
+
+    def block(self, exit_index: int) -> Program:
+        """Backbone block that ends at `exit_index`."""
+        features = TensorSpec("features", self.shapes.features[exit_index])
+        module = _Block(self.model.blocks[exit_index]).eval()
+        return Program(f"block_{exit_index}", module, (self.shapes.entering(exit_index),), (features,))
+
+    def head(self, exit_index: int, name: str) -> Program:
+        """Head `name` at `exit_index` with the policy's arithmetic."""
+        features = TensorSpec("features_in", self.shapes.features[exit_index])
+        module = _Head(self.model.head(exit_index, name), Confidence(self.policy)).eval()
+        entry = f"head_{exit_index}_{name.replace('-', '_')}"
+        return Program(entry, module, (features,), (self._logits(exit_index), self._confidence))
+
+    def finish(self, exit_index: int, name: str | None = None) -> Program:
+        """Logits of `exit_index` to labels."""
+        logits = TensorSpec("logits_in", self.shapes.logits[exit_index])
+        module = _Finish(self._finish_module()).eval()
+        return Program(name or f"finish_{exit_index}", module, (logits,), (self.shapes.labels,))
+
+    def prefix(self, exit_index: int, name: str, entry: str | None = None) -> Program:
+        """The single-exit network that ends at `exit_index` with head `name`, image to labels."""
+        module = _Prefix(self._range(0, exit_index), self.model.head(exit_index, name), self._finish_module()).eval()
+        label = entry or f"prefix_{exit_index}_{name.replace('-', '_')}"
+        return Program(label, module, (self.shapes.entering(0),), (self.shapes.labels,))
+
+    def stage(self, number: int, previous: int, exit_index: int, name: str, last: bool) -> Program:
+        """Stage `number` of a cascade: the blocks after exit `previous` (-1: from the image) up to `exit_index`."""
+        blocks, head = self._range(previous + 1, exit_index), self.model.head(exit_index, name)
+        entering = self.shapes.entering(previous + 1)
+        logits = self._logits(exit_index)
+        if last:
+            return Program(f"stage_{number}", _LastStage(blocks, head).eval(), (entering,), (logits,))
+        features = TensorSpec("features", self.shapes.features[exit_index])
+        module = _Stage(blocks, head, Confidence(self.policy)).eval()
+        return Program(f"stage_{number}", module, (entering,), (features, logits, self._confidence))
+
+    def _range(self, first: int, last: int) -> nn.Sequential:
+        return nn.Sequential(*[self.model.blocks[k] for k in range(first, last + 1)])
+
+    def _finish_module(self) -> Finish:
+        return Finish((self.shapes.image[2], self.shapes.image[3]))
+
+    def _logits(self, exit_index: int) -> TensorSpec:
+        return TensorSpec("logits", self.shapes.logits[exit_index])
+
+    @property
+    def _confidence(self) -> TensorSpec:
+        return TensorSpec("confidence", (1,))
+
+
+def deployment_programs(
+    partition: Partition, exits: tuple[int, ...], heads: tuple[str, ...], thresholds: tuple[float, ...]
+) -> tuple[tuple[Program, ...], CascadePlan]:
+    """What ships for a configuration, and how a host drives it.
+
+    One exit: one program `segment`, image to labels. Several: `stage_<n>` and `finish_<n>` for each selected exit.
+    """
+    if len(exits) == 1:
+        program = partition.prefix(exits[0], heads[0], entry="segment")
+        return (program,), CascadePlan(stages=("segment",), thresholds=(), finish=())
+    stages = tuple(
+        partition.stage(n, exits[n - 1] if n else -1, exits[n], heads[n], last=n == len(exits) - 1)
+        for n in range(len(exits))
+    )
+    finishes = tuple(partition.finish(e, name=f"finish_{n}") for n, e in enumerate(exits))
+    names = tuple(p.name for p in stages), tuple(p.name for p in finishes)
+    return (*stages, *finishes), CascadePlan(stages=names[0], thresholds=thresholds, finish=names[1])
