@@ -3,7 +3,7 @@
 import msgspec
 
 from device_profiler.workload import Operator
-from mobile_export.program import TensorSpec
+from mobile_export.tensors import TensorSpec
 
 
 class Quantization(msgspec.Struct, frozen=True):
@@ -21,7 +21,7 @@ class Port(msgspec.Struct, frozen=True):
 
 
 class EntryPoint(msgspec.Struct, frozen=True):
-    """A method (ExecuTorch) or signature (LiteRT). `host_side`: kinds of operators declared to stay off the delegate."""
+    """A method (ExecuTorch) or signature (LiteRT). `host_side`: kinds of operators declared off the delegate."""
 
     name: str
     inputs: tuple[Port, ...]
@@ -60,7 +60,7 @@ class ParityReport(msgspec.Struct, frozen=True):
 
 
 class Artifact(msgspec.Struct, frozen=True):
-    """An exported file. `toolchain`: versions of what made it. `path` is relative to the record's own folder when stored."""
+    """An exported file. `toolchain`: versions of what made it. `path`: when stored, relative to the record's folder."""
 
     path: str
     sha256: str

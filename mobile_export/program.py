@@ -2,17 +2,12 @@
 
 from dataclasses import dataclass
 
-import msgspec
 import torch
 from torch import nn
 
+from mobile_export.tensors import TensorSpec
 
-class TensorSpec(msgspec.Struct, frozen=True):
-    """Name, shape and dtype ("float32", "int32", ...) of one input or output."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str = "float32"
+__all__ = ["Program", "TensorSpec"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,156 @@
+"""ExecuTorch export for the CPU: XNNPACK fp32, several methods in one .pte that share weights by content."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
+
+from device_profiler.errors import InputError, VerificationError
+from device_profiler.files import sha256_path, write_atomic
+from device_profiler.targets import Precision
+from device_profiler.workload import Operator
+from mobile_export.artifact import Artifact, EntryPoint, Port
+from mobile_export.canonical import canonical, node_macs
+from mobile_export.exporters import Calibration, check_programs, toolchain
+from mobile_export.program import Program
+
+HOST_SIDE = ("softmax", "amax", "mean", "argmax", "to_dim_order_copy")
+"""Kinds of operators that stay on ExecuTorch's portable kernels by design: the confidence, the label map, its cast."""
+
+
+def export(
+    programs: Sequence[Program],
+    destination: Path,
+    *,
+    precision: Precision = "fp32",
+    calibration: Calibration | None = None,
+) -> Artifact:
+    """Export `programs` as methods of one .pte; see `exporters.Exporter`.
+
+    Raises:
+        InputError: a precision other than fp32, a program that can't be exported.
+        VerificationError: an undeclared operator is off the delegate.
+    """
+    if precision != "fp32":
+        raise InputError(f"the ExecuTorch XNNPACK exporter offers fp32, not {precision!r}: or use runtime litert")
+    check_programs(programs)
+    graphs = {program.name: _exported(program) for program in programs}
+    lowered = to_edge_transform_and_lower(graphs, partitioner={name: [XnnpackPartitioner()] for name in graphs})
+    entries = tuple(_entry(program, lowered) for program in programs)
+    write_atomic(destination, bytes(lowered.to_executorch().buffer))
+    return Artifact(
+        path=str(destination),
+        sha256=sha256_path(destination),
+        size_bytes=destination.stat().st_size,
+        runtime="executorch",
+        precision="fp32",
+        entries=entries,
+        toolchain=toolchain("executorch"),
+    )
+
+
+def _exported(program: Program) -> torch.export.ExportedProgram:
+    return torch.export.export(canonical(program), program.example_inputs(), strict=False)
+
+
+def _entry(program: Program, lowered: EdgeProgramManager) -> EntryPoint:
+    exported = lowered.exported_program(program.name)
+    _check_fallbacks(program.name, exported)
+    operators = tuple(_operators(exported, delegated=False))
+    return EntryPoint(
+        name=program.name,
+        inputs=tuple(Port(spec) for spec in program.inputs),
+        outputs=tuple(Port(spec) for spec in program.outputs),
+        operators=operators,
+        host_side=tuple(sorted({op.kind for op in operators if not op.delegated})),
+    )
+
+
+def _check_fallbacks(name: str, exported: torch.export.ExportedProgram) -> None:
+    """Off the delegate only what is declared, and only behind it: a delegate that waits for the host is a fallback."""
+    host_nodes: set[torch.fx.Node] = set()
+    for node in exported.graph.nodes:
+        if node.op != "call_function" or _is_getitem(node):
+            if any(argument in host_nodes for argument in node.all_input_nodes):
+                host_nodes.add(node)
+            continue
+        if _is_delegate(node):
+            early = [argument for argument in node.all_input_nodes if argument in host_nodes]
+            if early:
+                raise VerificationError(_fallback(name, _kind(early[0])))
+            continue
+        if _kind(node) not in HOST_SIDE:
+            raise VerificationError(_fallback(name, _kind(node)))
+        host_nodes.add(node)
+
+
+def _fallback(name: str, kind: str) -> str:
+    return (
+        f"entry {name!r}: operator {kind!r} fell off the XNNPACK delegate; only {', '.join(HOST_SIDE)} may, at the end "
+        "of the graph: rewrite it in mobile_export/canonical.py or change the network"
+    )
+
+
+def _operators(exported: torch.export.ExportedProgram, *, delegated: bool) -> Iterator[Operator]:
+    parameters = _parameter_names(exported)
+    for node in exported.graph.nodes:
+        if node.op != "call_function" or _is_getitem(node):
+            continue
+        if _is_delegate(node):
+            submodule = getattr(exported.graph_module, node.args[0].target)
+            yield from _operators(submodule.original_module, delegated=True)
+        else:
+            yield _operator(node, parameters, delegated)
+
+
+def _operator(node: torch.fx.Node, parameters: set[str], delegated: bool) -> Operator:
+    inputs = [source for source in node.all_input_nodes if isinstance(source.meta.get("val"), torch.Tensor)]
+    weights = [source for source in inputs if source.name in parameters]
+    output = _first_tensor(node.meta["val"])
+    return Operator(
+        kind=_kind(node),
+        macs=node_macs(_kind(node), tuple(source.meta["val"].shape for source in inputs), output.shape),
+        bytes_weights=sum(_nbytes(source.meta["val"]) for source in weights),
+        bytes_in=sum(_nbytes(source.meta["val"]) for source in inputs if source not in weights),
+        bytes_out=_nbytes(output),
+        delegated=delegated,
+    )
+
+
+def _parameter_names(exported: torch.export.ExportedProgram) -> set[str]:
+    signature = exported.graph_signature
+    return {
+        *signature.inputs_to_parameters,
+        *signature.inputs_to_buffers,
+        *signature.inputs_to_lifted_tensor_constants,
+    }
+
+
+def _first_tensor(value: Any) -> torch.Tensor:
+    tensor = value[0] if isinstance(value, (tuple, list)) else value
+    assert isinstance(tensor, torch.Tensor)
+    return tensor
+
+
+def _nbytes(tensor: torch.Tensor) -> int:
+    return math.prod(tensor.shape) * tensor.element_size()
+
+
+def _is_getitem(node: torch.fx.Node) -> bool:
+    return getattr(node.target, "__name__", "") == "getitem"
+
+
+def _is_delegate(node: torch.fx.Node) -> bool:
+    return "executorch_call_delegate" in str(node.target)
+
+
+def _kind(node: torch.fx.Node) -> str:
+    """An operator's bare name: "convolution" for aten.convolution.default."""
+    operator = getattr(node.target, "_op", node.target)
+    name = getattr(operator, "_schema", None)
+    bare = str(name.name).split("::")[-1] if name is not None else str(node.target)
+    return bare.removeprefix("_")

@@ -1,0 +1,146 @@
+"""Running an artifact on this machine, in a process of its own, entry by entry or as the deployed cascade."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, cast
+
+import numpy as np
+
+from device_profiler.errors import InputError
+from device_profiler.workload import Array, CascadePlan
+from mobile_export.artifact import Quantization
+from mobile_export.runtimes import HostRuntime, load
+from mobile_export.worker import WorkerProcess
+
+
+@dataclass(frozen=True)
+class CascadeResult:
+    """One image through a deployment.
+
+    `exit`: position in `plan.stages` where it left; `confidences`: real values of the stages run, without the last
+    stage's (it has none); `labels`: int32 [1, H, W]; `host_ns`: wall time of the loop on this machine, not a phone's.
+    """
+
+    exit: int
+    confidences: tuple[float, ...]
+    labels: Array
+    host_ns: int
+
+
+@dataclass(frozen=True)
+class _Run:
+    entry: str
+    inputs: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class _Cascade:
+    plan: CascadePlan
+    image: Array
+
+
+class HostSession:
+    """A worker process that has an artifact loaded; use as a context manager.
+
+    Arrays are as stored: int8 where the entry is int8, in the layout of the entry's ports (see
+    `boundary.to_stored`). A crash of the runtime raises VerificationError that names the entry; the session is then
+    over.
+    """
+
+    def __init__(self, artifact: Path, runtime: str, threads: int = 1, timeout: float = 120.0) -> None:
+        """`runtime`: "executorch" or "litert"; `timeout`: seconds that one request may take, loading included.
+
+        Raises:
+            InputError: the file is absent or the runtime unknown.
+            VerificationError: the runtime doesn't load the file.
+        """
+        if not artifact.is_file():
+            raise InputError(f"no artifact at {artifact}: give the path of an exported file")
+        self._path = artifact
+        self._timeout = timeout
+        self._worker = WorkerProcess(_open, artifact, runtime, threads)
+        try:
+            self.entries = cast(tuple[str, ...], self._worker.request(None, f"loading {artifact.name}", timeout))
+        except BaseException:
+            self._worker.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker process."""
+        self._worker.close()
+
+    def run(self, entry: str, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Outputs of `entry`, in the order of the program's outputs.
+
+        Raises:
+            InputError: no such entry.
+            VerificationError: the runtime refused, crashed or took too long.
+        """
+        self._known(entry)
+        doing = f"entry {entry!r} of {self._path.name}"
+        return cast(tuple[Array, ...], self._worker.request(_Run(entry, inputs), doing, self._timeout))
+
+    def run_cascade(self, plan: CascadePlan, image: Array) -> CascadeResult:
+        """Run `plan` on `image` (as the first stage stores it), leaving at the first confident exit.
+
+        Raises:
+            InputError: the plan names an entry that the artifact lacks.
+            VerificationError: the runtime refused, crashed or took too long.
+        """
+        for entry in (*plan.stages, *plan.finish):
+            self._known(entry)
+        doing = f"cascade {' -> '.join(plan.stages)} of {self._path.name}"
+        return cast(CascadeResult, self._worker.request(_Cascade(plan, image), doing, self._timeout))
+
+    def _known(self, entry: str) -> None:
+        if entry not in self.entries:
+            raise InputError(f"{self._path.name} has no entry {entry!r}: it has {', '.join(self.entries)}")
+
+
+def _open(path: Path, runtime: str, threads: int) -> Callable[[object], object]:
+    loaded = load(path, runtime, threads)
+
+    def answer(request: object) -> object:
+        if isinstance(request, _Run):
+            return loaded.run(request.entry, request.inputs)
+        if isinstance(request, _Cascade):
+            return run_cascade(loaded, request.plan, request.image)
+        return loaded.entries
+
+    return answer
+
+
+def run_cascade(runtime: HostRuntime, plan: CascadePlan, image: Array) -> CascadeResult:
+    """The host's loop of a deployment: the next stage runs while the confidence stays below its threshold."""
+    start = time.perf_counter_ns()
+    if not plan.finish:
+        (labels,) = runtime.run(plan.stages[0], (image,))
+        return CascadeResult(0, (), labels, time.perf_counter_ns() - start)
+    handed_on, confidences = image, []
+    for position, stage in enumerate(plan.stages):
+        outputs = runtime.run(stage, (handed_on,))
+        if position == len(plan.stages) - 1:
+            (logits,) = outputs
+            break
+        handed_on, logits, stored = outputs
+        confidences.append(real_confidence(stored, runtime.output_quantization(stage)[2]))
+        if np.float32(confidences[-1]) >= np.float32(plan.thresholds[position]):
+            break
+    (labels,) = runtime.run(plan.finish[position], (logits,))
+    return CascadeResult(position, tuple(confidences), labels, time.perf_counter_ns() - start)
+
+
+def real_confidence(stored: Array, quantization: Quantization | None) -> float:
+    """The float32 confidence that the host compares: scale * (stored - zero_point), or the stored value itself."""
+    value = np.asarray(stored).reshape(-1)[0]
+    if quantization is None:
+        return float(np.float32(value))
+    return float(np.float32(quantization.scale) * np.float32(int(value) - quantization.zero_point))

@@ -1,0 +1,129 @@
+"""A process of its own for what may crash: exports and native runtimes. A crash becomes an error of the caller's."""
+
+import multiprocessing
+import os
+import signal
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Self
+
+from device_profiler.errors import InputError, PipelineError, VerificationError
+
+EXPECTED_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, OSError, AssertionError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a worker answers: a value, or why there is none. `bad_input`: the caller's to mend, else a failed check."""
+
+    value: object = None
+    error: str | None = None
+    bad_input: bool = False
+
+
+class WorkerProcess:
+    """A spawned process that answers requests one by one through `handler_factory(*arguments)(request)`.
+
+    `handler_factory` is a module-level function; it runs in the worker, once, and gives the function that answers.
+    The worker ignores Ctrl-C (the parent decides), writes its output to a file, and ends with the parent.
+    """
+
+    def __init__(self, handler_factory: Callable[..., Callable[[object], object]], *arguments: object) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        handle, name = tempfile.mkstemp(prefix="mess-worker-", suffix=".log")
+        os.close(handle)
+        self._log = Path(name)
+        self._process = context.Process(
+            target=_serve, args=(theirs, str(self._log), handler_factory, arguments), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, request: object) -> None:
+        """Hand over a request; its answer is fetched by `receive`."""
+        try:
+            self._connection.send(request)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the worker is gone: receive() says how it ended
+
+    def receive(self, doing: str, timeout: float) -> object:
+        """The answer to the oldest request without one. `doing` names the work in error messages; timeout in seconds.
+
+        Raises:
+            VerificationError: the worker crashed, exceeded the timeout, or the work failed.
+            InputError: the work refused its input.
+        """
+        try:
+            if not self._connection.poll(timeout):
+                self._process.kill()
+                raise VerificationError(f"{doing} gave no answer within {timeout:.0f} s and was stopped")
+            reply = self._connection.recv()
+        except (EOFError, ConnectionResetError) as error:
+            raise VerificationError(f"{doing} ended its process ({self._ending()})") from error
+        assert isinstance(reply, Reply)
+        if reply.error is not None:
+            raise (InputError if reply.bad_input else VerificationError)(f"{doing}: {reply.error}")
+        return reply.value
+
+    def request(self, request: object, doing: str, timeout: float) -> object:
+        """Send and receive."""
+        self.send(request)
+        return self.receive(doing, timeout)
+
+    def close(self) -> None:
+        """End the worker; its output is thrown away."""
+        self._connection.close()
+        self._process.join(timeout=2)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._log.unlink(missing_ok=True)
+
+    def _ending(self) -> str:
+        self._process.join(timeout=5)
+        code = self._process.exitcode
+        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
+        return f"{how}; its last words: {lines[-1][:300]}" if lines else how
+
+
+def _serve(
+    connection: Connection,
+    log: str,
+    handler_factory: Callable[..., Callable[[object], object]],
+    arguments: tuple[object, ...],
+) -> None:
+    """The worker's life: native code writes to descriptors 1 and 2 at will, so both go to the log."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    handler: Callable[[object], object] | None = None
+    while True:
+        try:
+            request = connection.recv()
+        except EOFError:
+            return
+        try:
+            handler = handler or handler_factory(*arguments)
+            reply = Reply(handler(request))
+        except PipelineError as error:
+            reply = Reply(error=str(error), bad_input=isinstance(error, InputError))
+        except EXPECTED_FAILURES as error:
+            reply = Reply(error=f"{type(error).__name__}: {_first_line(error)}")
+        connection.send(reply)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:500] if lines else "no message"
