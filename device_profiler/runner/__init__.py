@@ -1,0 +1,1 @@
+"""Native runners: two small C++ programs with one command line, built from the runtimes' own wheels, and their client."""

@@ -1,0 +1,95 @@
+"""Builds the runners and collects the folder that is pushed: the runner, its runtime's libraries and, for a phone, glibc.
+
+Because the C library travels along, the folder runs on any arm64 Linux kernel: no NDK is needed for a phone's CPU.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_profiler import debian
+from device_profiler.errors import DeviceError
+from device_profiler.files import cache_folder, sha256_bytes, sha256_path
+from device_profiler.runner.wheels import WHEELS, Machine, wheel_folder
+from device_profiler.targets import Runtime
+from device_profiler.toolchain import Compiler, cross_compiler, host_compiler
+
+_SOURCES = Path(__file__).parent / "source"
+_SHARED = ("tensor", "job", "results", "calls", "cascade", "main")
+_FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra", "-DC10_USING_CUSTOM_GENERATED_MACROS")
+# Every library is kept although the linker sees no call into it: kernels and backends register themselves when loaded.
+_LINK = ("-Wl,--no-as-needed", "-Wl,--allow-shlib-undefined", "-Wl,-rpath,$ORIGIN")
+_LOADER = "ld-linux-aarch64.so.1"
+_C_PACKAGES = ("libc6", "libstdc++6", "libgcc-s1")
+_C_LIBRARIES = (_LOADER, "libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libstdc++.so.6", "libgcc_s.so.1")
+
+
+@dataclass(frozen=True)
+class RunnerFolder:
+    """What is pushed to a device: `files` into one folder; `command` runs a job from inside it. `key`: hash of all of it."""
+
+    runtime: Runtime
+    runtime_version: str
+    files: tuple[Path, ...]
+    command: str
+    key: str
+
+
+def build_runner(runtime: Runtime, machine: Machine = "phone") -> RunnerFolder:
+    """The runner of `runtime` for an arm64 phone, or for this machine; the same inputs give the kept one.
+
+    Raises:
+        InputError: the runtime is not installed here, or there is no compiler and no way to fetch one.
+        DeviceError: a download or the compiler failed.
+    """
+    name = f"{runtime}_runner"
+    program = _compile(runtime, machine, name)
+    files = (program, *_runtime_libraries(runtime, machine), *(_c_libraries() if machine == "phone" else ()))
+    key = sha256_bytes(*(f"{file.name} {sha256_path(file)}\n".encode() for file in files))[:24]
+    command = f"./{_LOADER} --library-path . ./{name}" if machine == "phone" else f"./{name}"
+    return RunnerFolder(runtime, WHEELS[runtime].version, _collect(files, key), command, key)
+
+
+def _compile(runtime: Runtime, machine: Machine, name: str) -> Path:
+    compiler: Compiler = cross_compiler() if machine == "phone" else host_compiler()
+    sources = [_SOURCES / f"{stem}.cpp" for stem in (*_SHARED, f"{runtime}_model")]
+    wheel, folder = WHEELS[runtime], wheel_folder(runtime, machine)
+    headers = []
+    if wheel.headers is not None:
+        headers = [folder / wheel.headers, folder / wheel.headers / "executorch/runtime/core/portable_type/c10"]
+    libraries: Sequence[str | Path] = (*_LINK, *_runtime_libraries(runtime, machine))
+    return compiler.compile(sources, name, flags=_FLAGS, include=headers, libraries=libraries)
+
+
+def _runtime_libraries(runtime: Runtime, machine: Machine) -> tuple[Path, ...]:
+    folder = wheel_folder(runtime, machine)
+    return tuple(folder / name for name in WHEELS[runtime].libraries)
+
+
+def _c_libraries() -> tuple[Path, ...]:
+    """The arm64 C and C++ libraries of the Debian release whose compiler built the runner."""
+    tree = debian.fetch(_C_PACKAGES, architecture="arm64", dependencies=False)
+    found = {file.name: file for file in tree.rglob("*.so*")}
+    if missing := [name for name in _C_LIBRARIES if name not in found]:
+        raise DeviceError(f"Debian's arm64 packages {', '.join(_C_PACKAGES)} lack {missing[0]}; remove {tree} and try again")
+    return tuple(found[name] for name in _C_LIBRARIES)
+
+
+def _collect(files: Sequence[Path], key: str) -> tuple[Path, ...]:
+    """Copies under their own names (links are followed) in one cache folder that is complete or absent."""
+    folder = cache_folder("runners") / key
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".collect-") as temporary:
+            partial = Path(temporary, "folder")
+            partial.mkdir()
+            for file in files:
+                shutil.copyfile(file, partial / file.name)
+                (partial / file.name).chmod(0o755)
+            try:
+                partial.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was faster
+                    raise
+    return tuple(folder / file.name for file in files)

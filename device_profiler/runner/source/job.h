@@ -1,0 +1,76 @@
+// The job file: what to run. One directive a line, words separated by single spaces; '#' starts a comment line.
+//
+//   job 1                                   format version, first line
+//   model PATH
+//   inputs PATH                             one file with the raw little-endian values of all inputs and images
+//   results PATH                            JSON lines are appended here, see results.h
+//   outputs PATH                            raw little-endian values of all outputs are written here
+//   threads N
+//   warmup N                                untimed runs before the samples (the first run of all is reported apart)
+//   iterations N                            timed runs
+//   call ENTRY                              run one entry point; its inputs follow in order
+//   input OFFSET DTYPE EXTENT,EXTENT,...    an input of the call above: where its values start in the inputs file ("-": a scalar)
+//   stage ENTRY THRESHOLD|last              stages of a cascade in order
+//   finish ENTRY                            one a stage, in order; none for a budgeted deployment
+//   image OFFSET DTYPE EXTENT,...           an image for the cascade
+//
+// Paths are relative to the job file's folder (the runner changes into it). A job has calls, or stages and images.
+#pragma once
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "tensor.h"
+
+namespace runner {
+
+// Values in the inputs file.
+struct Stored {
+  size_t offset = 0;
+  TensorType type;
+};
+
+struct CallJob {
+  std::string entry;
+  std::vector<Stored> inputs;
+};
+
+struct StageJob {
+  std::string entry;
+  bool last = false;
+  float threshold = 0.0f;
+};
+
+struct Job {
+  std::string model;
+  std::string inputs;
+  std::string results;
+  std::string outputs;
+  int threads = 1;
+  int warmup = 0;
+  int iterations = 1;
+  std::vector<CallJob> calls;
+  std::vector<StageJob> stages;
+  std::vector<std::string> finish;
+  std::vector<Stored> images;
+};
+
+// Reads a job; Failure names the line that does not follow the format.
+Job read_job(const std::string& path);
+
+// The inputs file, open for reading.
+class InputFile {
+ public:
+  explicit InputFile(const std::string& path);
+  // Fills `memory`, which holds as many bytes as the type needs; Failure when the file is too short.
+  void read(const Stored& stored, void* memory);
+  Tensor read(const Stored& stored);
+
+ private:
+  std::string path_;
+  std::ifstream stream_;
+  size_t size_ = 0;
+};
+
+}  // namespace runner
