@@ -1,0 +1,191 @@
+"""Evaluation of every exit and head on one split, from one pass per batch through the backbone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from device_profiler.errors import InputError
+from pipeline.data.source import Split
+from pipeline.model import ModelCost, MultiExitModel, count_model
+from pipeline.policy import DEFAULT_POLICY, Confidence, Finish
+from pipeline.progress import Progress
+from pipeline.statistics import ExitStatistics, mean_iou
+
+BATCH = 8
+
+
+def evaluate(
+    model: MultiExitModel,
+    split: Split,
+    progress: Progress,
+    *,
+    ignore: int,
+    policy: str = DEFAULT_POLICY,
+    batch: int = BATCH,
+) -> ExitStatistics:
+    """Confidence, intersections and unions of every exit and head on every image of `split`, in fp32 eager PyTorch.
+
+    Labels are compared at the size of the input, enlarged as the deployed finish does it; pixels labelled `ignore`
+    never count.
+
+    Raises:
+        InputError: the split is empty, or its images are not of the model's size.
+    """
+    _check_split(model, split)
+    spec = model.spec
+    slots = max(len(names) for names in spec.heads)
+    shape = (len(spec.exits), slots, len(split))
+    counts = _Counts(
+        confidence=np.zeros(shape, np.float32),
+        intersection=np.zeros((*shape, len(spec.classes)), np.int64),
+        union=np.zeros((*shape, len(spec.classes)), np.int64),
+    )
+    scorer = _Scorer(Confidence(policy), Finish(spec.size), len(spec.classes), ignore)
+    model.eval()
+    with torch.inference_mode(), progress.task("evaluating every exit and head", len(split)) as advance:
+        for start in range(0, len(split), batch):
+            stop = min(start + batch, len(split))
+            images = to_images(np.asarray(split.images[start:stop]))
+            masks = np.asarray(split.masks[start:stop])
+            for e, of_exit in enumerate(model(images)):
+                for h, logits in enumerate(of_exit):
+                    counts.store((e, h, slice(start, stop)), *scorer.score(logits, masks))
+            advance(stop - start, "")
+    return ExitStatistics(
+        confidence=counts.confidence,
+        intersection=counts.intersection,
+        union=counts.union,
+        exits=spec.exit_names,
+        heads=tuple((*names, *[""] * (slots - len(names))) for names in spec.heads),
+        classes=spec.classes,
+        images=split.ids,
+        reference=spec.reference,
+        policy=policy,
+        precision="fp32",
+    )
+
+
+def to_images(images: NDArray[np.uint8]) -> Tensor:
+    """Images uint8 [N, H, W, 3] as the network takes them: float32 [N, 3, H, W] in 0..255."""
+    return torch.from_numpy(images.astype(np.float32)).permute(0, 3, 1, 2)
+
+
+def _check_split(model: MultiExitModel, split: Split) -> None:
+    if not len(split):
+        raise InputError(f"the split {split.name} has no images")
+    if split.masks.shape[1:] != model.spec.size:
+        raise InputError(f"images of size {split.masks.shape[1:]} given, the network takes {model.spec.size}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Counts:
+    confidence: NDArray[np.float32]
+    intersection: NDArray[np.int64]
+    union: NDArray[np.int64]
+
+    def store(
+        self,
+        where: tuple[int, int, slice],
+        confidence: NDArray[np.float32],
+        intersection: NDArray[np.int64],
+        union: NDArray[np.int64],
+    ) -> None:
+        self.confidence[where], self.intersection[where], self.union[where] = confidence, intersection, union
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    confidence: Confidence
+    finish: Finish
+    classes: int
+    ignore: int
+
+    def score(
+        self, logits: Tensor, masks: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """Confidence [N], intersection and union [N, C] of logits [N, C, h, w] against masks [N, H, W]."""
+        labels = self.finish(logits).numpy()
+        overlaps = [overlap(labels[i], masks[i], self.classes, self.ignore) for i in range(len(masks))]
+        intersection, union = (np.stack(part) for part in zip(*overlaps, strict=True))
+        return self.confidence(logits).numpy(), intersection, union
+
+
+def overlap(
+    labels: NDArray[np.integer], mask: NDArray[np.uint8], classes: int, ignore: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Intersection and union [C] in pixels of predicted labels [H, W] with a mask [H, W]; `ignore` never counts."""
+    counted = mask != ignore
+    predicted, true = labels[counted].astype(np.int64), mask[counted].astype(np.int64)
+    confusion = np.bincount(true * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+    intersection = np.diagonal(confusion)
+    return intersection.astype(np.int64), confusion.sum(axis=0) + confusion.sum(axis=1) - intersection
+
+
+def majority_guess(train: Split, test: Split, classes: int, ignore: int) -> float:
+    """mIoU on `test` of answering the most frequent class of `train` at every pixel."""
+    counts = np.zeros(256, np.int64)
+    for sample in train:
+        counts += np.bincount(sample.mask.ravel(), minlength=256)
+    counts[ignore] = 0
+    guess = np.full(test.masks.shape[1:], int(counts[:classes].argmax()))
+    overlaps = [overlap(guess, sample.mask, classes, ignore) for sample in test]
+    intersection, union = (np.sum(part, axis=0) for part in zip(*overlaps, strict=True))
+    return mean_iou(intersection, union)
+
+
+class HeadResult(msgspec.Struct, frozen=True):
+    """One single-exit network: mIoU and IoU by class (None where a class never occurs), multiply-adds of an image."""
+
+    exit: str
+    head: str
+    miou: float
+    class_iou: dict[str, float | None]
+    macs: int
+    backbone_macs: int
+    head_macs: int
+    reference: bool
+
+
+class EvaluationReport(msgspec.Struct, frozen=True):
+    """What `evaluate --json` prints."""
+
+    split: str
+    images: int
+    classes: Sequence[str]
+    majority_guess_miou: float
+    exits: tuple[HeadResult, ...]
+
+
+def summarise(
+    model: MultiExitModel, statistics: ExitStatistics, split: Split, majority_guess_miou: float
+) -> EvaluationReport:
+    """Every exit and head of `statistics` with its accuracy and cost, in depth order."""
+    cost = count_model(model)
+    rows = [
+        _result(statistics, cost, e, h)
+        for e, names in enumerate(statistics.heads)
+        for h, name in enumerate(names)
+        if name
+    ]
+    return EvaluationReport(split.name, len(split), statistics.classes, majority_guess_miou, tuple(rows))
+
+
+def _result(statistics: ExitStatistics, cost: ModelCost, e: int, h: int) -> HeadResult:
+    by_class = statistics.class_iou(e, h)
+    return HeadResult(
+        exit=statistics.exits[e],
+        head=statistics.heads[e][h],
+        miou=statistics.miou(e, h),
+        class_iou={
+            name: None if np.isnan(iou) else float(iou) for name, iou in zip(statistics.classes, by_class, strict=True)
+        },
+        macs=cost.total(e, h),
+        backbone_macs=sum(cost.blocks[: e + 1]),
+        head_macs=cost.heads[e][h],
+        reference=(e, h) == statistics.reference,
+    )

@@ -1,0 +1,5 @@
+"""Two-stage training of a multi-exit network (MESS, arXiv 2106.03527). Importing the package loads no torch."""
+
+from pipeline.training.schedule import StageSchedule, TrainingSchedule
+
+__all__ = ["StageSchedule", "TrainingSchedule"]
