@@ -76,8 +76,8 @@ class Compiler:
         driver = self.c if language == "c" else self.cxx
         sysroot = [f"--sysroot={self.sysroot}"] if self.sysroot else []
         try:
-            done = subprocess.run([driver, *sysroot, *arguments], env=_environment(self.environment), capture_output=True,
-                                  text=True, timeout=COMPILE_TIMEOUT_S, stdin=subprocess.DEVNULL)
+            done = subprocess.run([driver, *sysroot, *arguments], env=_environment(self.environment), text=True,
+                                  capture_output=True, timeout=COMPILE_TIMEOUT_S, stdin=subprocess.DEVNULL)
         except subprocess.TimeoutExpired as error:
             raise DeviceError(f"{driver.name} took more than {COMPILE_TIMEOUT_S:.0f} s to compile {name}") from error
         if done.returncode != 0:

@@ -1,0 +1,137 @@
+"""Start, find and stop emulated phones."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from device_profiler.emulator.forms import choose_form, find_form
+from device_profiler.emulator.host_tools import host_tools
+from device_profiler.emulator.profile import load_profile
+from device_profiler.emulator.registry import (
+    LOG_FILE,
+    SPEC_FILE,
+    EmulatedPhone,
+    PhoneSpec,
+    list_phones,
+    new_folder,
+    read_state,
+    remove_folder,
+    start_time,
+)
+from device_profiler.errors import DeviceError, InputError
+from device_profiler.files import write_atomic
+from device_profiler.transport import connect
+
+BOOT_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 15.0
+
+
+def start_phone(profile: str = "pixel7", *, form: str | None = None) -> EmulatedPhone:
+    """Start an emulated phone and wait until it answers; it lives on, whoever started it, until `stop_phone`.
+
+    Raises:
+        InputError: unknown profile or form.
+        DeviceError: this machine can't run the form, or the phone did not come up (its last messages are told).
+    """
+    described = load_profile(profile)
+    chosen = find_form(form) if form else choose_form().form
+    if form and (obstacle := chosen.obstacle()):
+        raise DeviceError(f"this machine can't run the {form} form of an emulated phone: {obstacle}; leave --form out "
+                          "and one that works is chosen")
+    tools = host_tools()
+    folder = new_folder(profile)
+    try:
+        command = chosen.prepare(folder, described, tools)
+        spec = PhoneSpec(profile, chosen.name, command, chosen.owns_socket, os.getpid())
+        write_atomic(folder / SPEC_FILE, msgspec.json.encode(spec))
+        _start_supervisor(folder)
+        return _wait_until_up(folder)
+    except BaseException:
+        _take_down(folder)
+        raise
+
+
+def stop_phone(address: str) -> None:
+    """End the emulated phone at `address` and remove all it left.
+
+    Raises:
+        InputError: no emulated phone runs there; the message lists the running ones.
+        DeviceError: it did not end in time.
+    """
+    phones = {phone.address: phone for phone in list_phones()}
+    if address not in phones:
+        raise InputError(f"no emulated phone at {address!r}; running: {', '.join(phones) or 'none'}")
+    _take_down(Path(phones[address].folder))
+
+
+def _start_supervisor(folder: Path) -> None:
+    package_parent = Path(__file__).resolve().parents[2]
+    environment = os.environ | {"PYTHONPATH": str(package_parent)}
+    subprocess.run([sys.executable, "-m", "device_profiler.emulator.supervisor", str(folder)], env=environment,
+                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True, timeout=60)
+
+
+def _wait_until_up(folder: Path) -> EmulatedPhone:
+    deadline = time.monotonic() + BOOT_TIMEOUT_S
+    phone: EmulatedPhone | None = None
+    while time.monotonic() < deadline:
+        phone = read_state(folder)
+        if phone and _answers(phone.address):
+            return phone
+        if phone is None and (folder / "phone.json").exists():
+            raise DeviceError(f"the emulated phone ended at its start: {_last_messages(folder)}")
+        time.sleep(0.1)
+    raise DeviceError(f"the emulated phone did not answer within {BOOT_TIMEOUT_S:.0f} s: {_last_messages(folder)}")
+
+
+def _answers(address: str) -> bool:
+    host, port = address.rsplit(":", 1)
+    try:
+        with socket.create_connection((host, int(port)), timeout=1.0):
+            pass
+        with connect(address, timeout_s=5.0) as transport:
+            return transport.shell("getprop sys.boot_completed", timeout_s=10.0).output.strip() == "1"
+    except (OSError, DeviceError):
+        return False
+
+
+def _last_messages(folder: Path) -> str:
+    try:
+        lines = (folder / LOG_FILE).read_text(errors="replace").strip().splitlines()
+    except FileNotFoundError:
+        lines = []
+    return " | ".join(lines[-4:])[-400:] or "it left no message"
+
+
+def _take_down(folder: Path) -> None:
+    """End the supervisor of `folder`, if any, then remove the folder."""
+    phone = read_state(folder)
+    if phone:
+        _end(phone, signal.SIGTERM)
+    if phone and not _gone_within(phone, STOP_TIMEOUT_S):
+        _end(phone, signal.SIGKILL)
+        if not _gone_within(phone, STOP_TIMEOUT_S):
+            raise DeviceError(f"the supervisor (process {phone.pid}) of the emulated phone at {phone.address} "
+                              f"can't be ended")
+    if folder.exists():
+        remove_folder(folder)
+
+
+def _end(phone: EmulatedPhone, number: signal.Signals) -> None:
+    if start_time(phone.pid) == phone.started:
+        os.kill(phone.pid, number)
+
+
+def _gone_within(phone: EmulatedPhone, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while start_time(phone.pid) == phone.started:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

@@ -1,0 +1,113 @@
+"""Phone profiles: what an emulated phone says about itself and how its clock counts. Data, each with its source."""
+
+import tomllib
+from importlib import resources
+
+import msgspec
+
+from device_profiler.errors import InputError
+from device_profiler.files import sha256_bytes
+
+INSTRUCTION_CLASSES = ("integer", "simd", "load", "store", "branch")
+
+
+class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A figure with where it comes from, or "assumed: ..."."""
+
+    value: float
+    source: str
+
+
+class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Cores of one kind, numbered after those of the clusters before it."""
+
+    core: str
+    count: int
+    max_khz: int
+    min_khz: int
+    capacity: int
+    implementer: str
+    part: str
+    variant: str
+    revision: int
+    source: str
+
+
+class Cycles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Cycles per executed instruction of each class."""
+
+    integer: Parameter
+    simd: Parameter
+    load: Parameter
+    store: Parameter
+    branch: Parameter
+
+
+class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The virtual clock: time [ns] = sum over classes of instructions x cycles / ghz."""
+
+    core: str
+    ghz: Parameter
+    cycles: Cycles
+
+    def plugin_arguments(self) -> str:
+        """The clock as arguments of the clock plugin."""
+        weights = ((name, getattr(self.cycles, name).value) for name in INSTRUCTION_CLASSES)
+        return ",".join([f"ghz={self.ghz.value}", *(f"{name}={value}" for name, value in weights)])
+
+
+class Battery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Battery state, in the units of `dumpsys battery`."""
+
+    level: int
+    temperature_decicelsius: int
+    voltage_millivolt: int
+    charge_microampere_hour: int
+    source: str
+
+
+class ThermalZone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One sensor; `kind` is Android's TemperatureType (0 CPU, 1 GPU, 2 battery, 3 skin, 9 NPU)."""
+
+    name: str
+    kind: int
+    celsius: float
+
+
+class PhoneProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One phone that can be emulated: properties as `getprop` gives them, cores, clock, battery, sensors."""
+
+    name: str
+    title: str
+    qemu_cpu: str
+    properties: dict[str, str]
+    cluster: tuple[Cluster, ...]
+    clock: Clock
+    battery: Battery
+    thermal: tuple[ThermalZone, ...]
+
+    def cores(self) -> list[Cluster]:
+        """The cluster of every core, in the order of their numbers."""
+        return [cluster for cluster in self.cluster for _ in range(cluster.count)]
+
+    def digest(self) -> str:
+        """Hash of the whole profile: an image built from it carries it."""
+        return sha256_bytes(msgspec.json.encode(self))[:16]
+
+
+def known_profiles() -> tuple[str, ...]:
+    """Names of the phones that can be emulated."""
+    folder = resources.files("device_profiler.emulator")
+    return tuple(sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")))
+
+
+def load_profile(name: str) -> PhoneProfile:
+    """The profile called `name`.
+
+    Raises:
+        InputError: no such profile; the message lists the known ones.
+    """
+    if name not in known_profiles():
+        raise InputError(f"unknown phone profile {name!r}; known profiles: {', '.join(known_profiles())}")
+    text = resources.files("device_profiler.emulator").joinpath(f"{name}.toml").read_text()
+    return msgspec.convert(tomllib.loads(text), PhoneProfile)

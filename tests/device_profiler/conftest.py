@@ -1,0 +1,55 @@
+"""Fixtures of the device tests: one real emulated phone for the whole session, and transports to it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from device_profiler import debian
+from device_profiler.emulator.phone import start_phone, stop_phone
+from device_profiler.emulator.registry import EmulatedPhone, list_phones
+from device_profiler.transport import AdbShellTransport, connect
+
+
+@pytest.fixture(scope="session")
+def phone() -> Iterator[EmulatedPhone]:
+    """One emulated Pixel 7 in the form that this machine runs best; removed at the end."""
+    if not debian.available():
+        pytest.skip("emulated phones are built from Debian packages, which can't be fetched here")
+    started = start_phone("pixel7")
+    yield started
+    if started in list_phones():
+        stop_phone(started.address)
+
+
+@pytest.fixture
+def transport(phone: EmulatedPhone) -> Iterator[AdbShellTransport]:
+    """A connection to the session's phone."""
+    with connect(phone.address) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def threaded_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A C++17 program that wants the standard library, threads and exceptions; prints "sum 14", then "caught"."""
+    source = tmp_path_factory.mktemp("source") / "threaded.cpp"
+    source.write_text(
+        """
+        #include <iostream>
+        #include <optional>
+        #include <stdexcept>
+        #include <thread>
+        #include <vector>
+        int main() {
+            std::vector<std::thread> threads;
+            std::vector<int> squares(4);
+            for (int i = 0; i < 4; i++) threads.emplace_back([&squares, i] { squares[i] = i * i; });
+            std::optional<int> sum = 0;
+            for (int i = 0; i < 4; i++) { threads[i].join(); *sum += squares[i]; }
+            std::cout << "sum " << *sum << std::endl;
+            try { throw std::runtime_error("caught"); }
+            catch (const std::exception& e) { std::cout << e.what() << "\\n"; }
+        }
+        """
+    )
+    return source
