@@ -1,5 +1,7 @@
 """What an exporter gives back: a file, its entry points, how much of it reached the delegate, and its parity."""
 
+from typing import Literal
+
 import msgspec
 
 from device_profiler.workload import Operator
@@ -14,10 +16,14 @@ class Quantization(msgspec.Struct, frozen=True):
 
 
 class Port(msgspec.Struct, frozen=True):
-    """An input or output of an entry point as the runtime sees it."""
+    """An input or output of an entry point as the runtime sees it: shape and dtype in `spec` are the stored ones.
+
+    `layout`: "NCHW" or "NHWC" for four dimensions, "" for others. `boundary` converts to and from torch's view.
+    """
 
     spec: TensorSpec
     quantization: Quantization | None = None
+    layout: Literal["NCHW", "NHWC", ""] = ""
 
 
 class EntryPoint(msgspec.Struct, frozen=True):

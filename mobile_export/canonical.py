@@ -5,7 +5,6 @@ caller's module is never touched. Each one keeps the function (up to float round
 """
 
 import copy
-import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -21,14 +20,17 @@ CONVOLUTIONS = (aten.conv2d.default, aten.conv1d.default)
 BATCH_NORMS = (aten.batch_norm.default, aten._native_batch_norm_legit_no_training.default)
 
 
-def canonical(program: Program) -> fx.GraphModule:
-    """The program's graph with every rewrite of this file applied, as a module of the same inputs and outputs.
+Rewrite = Callable[[fx.GraphModule], None]
+
+
+def canonical(program: Program, rewrites: tuple[Rewrite, ...] | None = None) -> fx.GraphModule:
+    """The program's graph with `rewrites` (default REWRITES) applied, as a module of the same inputs and outputs.
 
     Raises:
         InputError: the module can't be traced, or its outputs differ from those declared.
     """
     graph_module = trace(program)
-    for rewrite in REWRITES:
+    for rewrite in REWRITES if rewrites is None else rewrites:
         rewrite(graph_module)
     graph_module.graph.eliminate_dead_code()
     graph_module.delete_all_unused_submodules()
@@ -79,14 +81,14 @@ def fold_batch_norm(graph_module: fx.GraphModule) -> None:
 
 
 def _fold_one(graph_module: fx.GraphModule, conv: fx.Node, norm: fx.Node) -> None:
-    weight, bias = _value(graph_module, conv.args[1]), _value(graph_module, _argument(conv, 2))
-    gamma, beta, mean, variance = (_value(graph_module, argument) for argument in norm.args[1:5])
+    weight, bias = value_of(graph_module, conv.args[1]), value_of(graph_module, argument(conv, 2))
+    gamma, beta, mean, variance = (value_of(graph_module, argument) for argument in norm.args[1:5])
     assert weight is not None and mean is not None and variance is not None
     epsilon = norm.args[7 if norm.target is aten.batch_norm.default else 6]
     folded_weight, folded_bias = nn.utils.fuse_conv_bn_weights(weight, bias, mean, variance, epsilon, gamma, beta)  # type: ignore[arg-type]
     with graph_module.graph.inserting_before(conv):
-        new_weight = _constant(graph_module, f"{conv.name}_folded_weight", folded_weight)
-        new_bias = _constant(graph_module, f"{conv.name}_folded_bias", folded_bias)
+        new_weight = add_constant(graph_module, f"{conv.name}_folded_weight", folded_weight)
+        new_bias = add_constant(graph_module, f"{conv.name}_folded_bias", folded_bias)
     conv.args = (conv.args[0], new_weight, new_bias, *conv.args[3:])
     if norm.target is aten.batch_norm.default:
         norm.replace_all_uses_with(conv)
@@ -96,11 +98,11 @@ def _fold_one(graph_module: fx.GraphModule, conv: fx.Node, norm: fx.Node) -> Non
         user.replace_all_uses_with(conv)
 
 
-def _argument(node: fx.Node, position: int) -> Any:
+def argument(node: fx.Node, position: int) -> Any:
     return node.args[position] if len(node.args) > position else None
 
 
-def _value(graph_module: fx.GraphModule, node: Any) -> torch.Tensor | None:
+def value_of(graph_module: fx.GraphModule, node: Any) -> torch.Tensor | None:
     """The tensor behind a get_attr node; None for an absent argument."""
     if node is None:
         return None
@@ -109,7 +111,7 @@ def _value(graph_module: fx.GraphModule, node: Any) -> torch.Tensor | None:
     return tensor.detach()
 
 
-def _constant(graph_module: fx.GraphModule, name: str, tensor: torch.Tensor) -> fx.Node:
+def add_constant(graph_module: fx.GraphModule, name: str, tensor: torch.Tensor) -> fx.Node:
     graph_module.register_buffer(name, tensor.detach().clone())
     return graph_module.graph.get_attr(name)
 
@@ -156,8 +158,8 @@ def fold_symmetric_padding(graph_module: fx.GraphModule) -> None:
         pad = node.args[0]
         if pad.target is aten.pad.default and _is_symmetric_zero_pad(pad):
             left, _, top, _ = pad.args[1]
-            stride, padding, rest = _argument(node, 3) or [1, 1], _argument(node, 4) or [0, 0], node.args[5:]
-            bias = _argument(node, 2)
+            stride, padding, rest = argument(node, 3) or [1, 1], argument(node, 4) or [0, 0], node.args[5:]
+            bias = argument(node, 2)
             node.args = (pad.args[0], node.args[1], bias, stride, [padding[0] + top, padding[1] + left], *rest)
 
 
@@ -165,7 +167,7 @@ def _is_symmetric_zero_pad(pad: fx.Node) -> bool:
     widths: Any = pad.args[1]
     if len(widths) != 4 or widths[0] != widths[1] or widths[2] != widths[3]:
         return False
-    return (_argument(pad, 2) or "constant") == "constant" and not _argument(pad, 3)
+    return (argument(pad, 2) or "constant") == "constant" and not argument(pad, 3)
 
 
 def drop_metadata_asserts(graph_module: fx.GraphModule) -> None:
@@ -175,25 +177,10 @@ def drop_metadata_asserts(graph_module: fx.GraphModule) -> None:
             graph_module.graph.erase_node(node)
 
 
-REWRITES: tuple[Callable[[fx.GraphModule], None], ...] = (
+REWRITES: tuple[Rewrite, ...] = (
     drop_metadata_asserts,
     fold_symmetric_padding,
     fold_batch_norm,
     respell_hardsigmoid,
     softmax_before_permute,
 )
-
-
-def node_macs(kind: str, inputs: tuple[torch.Size, ...], output: torch.Size) -> int:
-    """Multiply-adds of one operator by its bare name: convolutions and matrix products; every other one counts none.
-
-    `inputs`: shapes of its tensor arguments in order. A convolution does, for each output value, one multiply-add per
-    weight of its filter.
-    """
-    if kind in ("convolution", "conv2d", "conv1d"):
-        return math.prod(output) * math.prod(inputs[1][1:])
-    if kind in ("linear", "mm", "bmm", "matmul"):
-        return math.prod(output) * inputs[0][-1]
-    if kind == "addmm":
-        return math.prod(output) * inputs[1][-1]
-    return 0

@@ -14,9 +14,9 @@ from device_profiler.files import sha256_path, write_atomic
 from device_profiler.targets import Precision
 from device_profiler.workload import Operator
 from mobile_export.artifact import Artifact, EntryPoint, Port
-from mobile_export.canonical import canonical, node_macs
+from mobile_export.canonical import canonical
 from mobile_export.exporters import Calibration, check_programs, toolchain
-from mobile_export.program import Program
+from mobile_export.program import Program, TensorSpec
 
 HOST_SIDE = ("softmax", "amax", "mean", "argmax", "to_dim_order_copy")
 """Kinds of operators that stay on ExecuTorch's portable kernels by design: the confidence, the label map, its cast."""
@@ -63,11 +63,15 @@ def _entry(program: Program, lowered: EdgeProgramManager) -> EntryPoint:
     operators = tuple(_operators(exported, delegated=False))
     return EntryPoint(
         name=program.name,
-        inputs=tuple(Port(spec) for spec in program.inputs),
-        outputs=tuple(Port(spec) for spec in program.outputs),
+        inputs=tuple(_port(spec) for spec in program.inputs),
+        outputs=tuple(_port(spec) for spec in program.outputs),
         operators=operators,
         host_side=tuple(sorted({op.kind for op in operators if not op.delegated})),
     )
+
+
+def _port(spec: TensorSpec) -> Port:
+    return Port(spec, layout="NCHW" if len(spec.shape) == 4 else "")
 
 
 def _check_fallbacks(name: str, exported: torch.export.ExportedProgram) -> None:
@@ -113,7 +117,7 @@ def _operator(node: torch.fx.Node, parameters: set[str], delegated: bool) -> Ope
     output = _first_tensor(node.meta["val"])
     return Operator(
         kind=_kind(node),
-        macs=node_macs(_kind(node), tuple(source.meta["val"].shape for source in inputs), output.shape),
+        macs=_macs(_kind(node), tuple(source.meta["val"].shape for source in inputs), output.shape),
         bytes_weights=sum(_nbytes(source.meta["val"]) for source in weights),
         bytes_in=sum(_nbytes(source.meta["val"]) for source in inputs if source not in weights),
         bytes_out=_nbytes(output),
@@ -154,3 +158,18 @@ def _kind(node: torch.fx.Node) -> str:
     name = getattr(operator, "_schema", None)
     bare = str(name.name).split("::")[-1] if name is not None else str(node.target)
     return bare.removeprefix("_")
+
+
+def _macs(kind: str, inputs: tuple[torch.Size, ...], output: torch.Size) -> int:
+    """Multiply-adds of one operator by its bare name: convolutions and matrix products; every other one counts none.
+
+    `inputs`: shapes of its tensor arguments in order. A convolution does, for each output value, one multiply-add per
+    weight of its filter.
+    """
+    if kind in ("convolution", "conv2d", "conv1d"):
+        return math.prod(output) * math.prod(inputs[1][1:])
+    if kind in ("linear", "mm", "bmm", "matmul"):
+        return math.prod(output) * inputs[0][-1]
+    if kind == "addmm":
+        return math.prod(output) * inputs[1][-1]
+    return 0
