@@ -22,10 +22,10 @@ from adb_shell import exceptions as adb_errors
 from adb_shell.adb_device import AdbDevice
 from adb_shell.adb_message import AdbMessage
 from adb_shell.hidden_helpers import _AdbTransactionInfo, _FileSyncTransactionInfo
-from adb_shell.transport.base_transport import BaseTransport
 
 from device_profiler.errors import DeviceError, InputError
 from device_profiler.files import atomic_path, cache_folder, sha256_path
+from device_profiler.links import Link, TcpLink, UsbLink, attached_serials, usb_class
 
 CONNECT_TIMEOUT_S = 10.0
 AUTHORISATION_TIMEOUT_S = 30.0
@@ -79,85 +79,6 @@ class Transport(Protocol):
                  trace: TracebackType | None) -> None: ...
 
 
-class _Link(BaseTransport):  # type: ignore[misc]
-    """Bytes to and from an adbd, under one deadline a call that no inner loop of adb-shell can overrun."""
-
-    def __init__(self) -> None:
-        self.deadline = 0.0
-
-    def remaining_s(self) -> float:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-
-class _TcpLink(_Link):
-    """A TCP socket. adb-shell's own ignores what a full socket did not take, and spins on a closed one."""
-
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__()
-        self._place = (host, port)
-        self._socket: socket.socket | None = None
-
-    def connect(self, transport_timeout_s: float | None) -> None:
-        self._socket = socket.create_connection(self._place, timeout=self.remaining_s())
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def close(self) -> None:
-        if self._socket:
-            self._socket.close()
-            self._socket = None
-
-    def bulk_read(self, numbytes: int, transport_timeout_s: float | None) -> bytes:
-        connection = self._open()
-        connection.settimeout(self.remaining_s())
-        data = connection.recv(numbytes)
-        if not data:
-            raise ConnectionResetError("the phone closed the connection")
-        return data
-
-    def bulk_write(self, data: bytes, transport_timeout_s: float | None) -> int:
-        connection = self._open()
-        connection.settimeout(self.remaining_s())
-        connection.sendall(data)
-        return len(data)
-
-    def _open(self) -> socket.socket:
-        if self._socket is None:
-            raise ConnectionResetError("not connected")
-        return self._socket
-
-
-class _UsbLink(_Link):
-    """A phone on USB, by libusb."""
-
-    def __init__(self, serial: str) -> None:
-        super().__init__()
-        self._serial = serial
-        self._usb: BaseTransport | None = None
-
-    def connect(self, transport_timeout_s: float | None) -> None:
-        self._usb = _usb_class().find_adb(self._serial, None, self.remaining_s())
-        self._usb.connect(self.remaining_s())
-
-    def close(self) -> None:
-        if self._usb:
-            self._usb.close()
-            self._usb = None
-
-    def bulk_read(self, numbytes: int, transport_timeout_s: float | None) -> bytes:
-        return bytes(self._open().bulk_read(numbytes, self.remaining_s()))
-
-    def bulk_write(self, data: bytes, transport_timeout_s: float | None) -> int:
-        return int(self._open().bulk_write(data, self.remaining_s()))
-
-    def _open(self) -> BaseTransport:
-        if self._usb is None:
-            raise ConnectionResetError("not connected")
-        return self._usb
-
-
 class _Adb(AdbDevice):  # type: ignore[misc]
     """adb-shell's device, whose push would wait for ever when the phone refuses in the middle (a full disk)."""
 
@@ -177,7 +98,7 @@ class _Adb(AdbDevice):  # type: ignore[misc]
 class AdbShellTransport:
     """Transport by adb-shell, which needs no adb server. See `Transport` for the contract."""
 
-    def __init__(self, address: str, link: _Link) -> None:
+    def __init__(self, address: str, link: Link) -> None:
         self.address = address
         self._link = link
         self._device = _Adb(link)
@@ -332,37 +253,19 @@ def connect(address: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> AdbShellTr
     return transport
 
 
-def attached_serials() -> tuple[str, ...]:
-    """Serials of the phones on USB; empty where libusb is not there."""
-    try:
-        devices = list(_usb_class().find_all_adb_devices(1.0))
-    except DeviceError:
-        return ()
-    return tuple(sorted(str(device.serial_number) for device in devices))
-
-
-def _link(address: str) -> _Link:
+def _link(address: str) -> Link:
     if found := _TCP.match(address):
         port = int(found["port"])
         if not 0 < port < 65536:
             raise InputError(f"malformed address {address!r}: a port is 1 to 65535")
-        return _TcpLink(found["host"].strip("[]"), port)
+        return TcpLink(found["host"].strip("[]"), port)
     if not _SERIAL.match(address):
         raise InputError(f"malformed address {address!r}: {_ADDRESS_RULE}")
-    _usb_class()
+    usb_class()
     if address not in (known := attached_serials()):
         raise DeviceError(f"no phone with serial {address!r} is attached; attached: {', '.join(known) or 'none'}; "
                           f"{_ADDRESS_RULE}")
-    return _UsbLink(address)
-
-
-def _usb_class() -> type[BaseTransport]:
-    try:
-        from adb_shell.transport.usb_transport import UsbTransport
-    except (ImportError, OSError) as error:
-        raise DeviceError("a phone on USB is reached by libusb, which is not there (`pip install libusb1`); or "
-                          "`adb tcpip 5556` once, then --device HOST:5556") from error
-    return UsbTransport  # type: ignore[no-any-return]
+    return UsbLink(address)
 
 
 def _signer() -> object:

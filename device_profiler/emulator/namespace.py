@@ -19,6 +19,10 @@ _UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--net",
 _PROBE = "mount -t binfmt_misc none $0 && echo kernel && mount -t proc none $0 && mount -t tmpfs none $0 && echo done"
 
 
+# Instructions by class x cycles, by the clock plugin.
+WEIGHTED_CLOCK = "weighted"
+
+
 class NamespaceForm:
     """See the module."""
 
@@ -51,9 +55,10 @@ class NamespaceForm:
         return (*_UNSHARE, "sh", init, str(folder), str(tools.interpreter), "{listen}", profile.name, ADBD, SHIM)
 
 
-def copy_root(folder: Path, profile: PhoneProfile, tools: HostTools, form: FormName) -> Path:
+def copy_root(folder: Path, profile: PhoneProfile, tools: HostTools, form: FormName,
+              clock_model: str = WEIGHTED_CLOCK) -> Path:
     """The phone's own copy of its root image: everything in it may be written to."""
     root = folder / "root"
     shutil.copytree(root_image(profile, tools), root, symlinks=True)
-    (root / "system/build.prop").write_text(build_properties(profile, form, serial=folder.name.upper()))
+    (root / "system/build.prop").write_text(build_properties(profile, form, clock_model, folder.name.upper()))
     return root

@@ -32,8 +32,11 @@ BOOT_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
 
 
-def start_phone(profile: str = "pixel7", *, form: str | None = None) -> EmulatedPhone:
-    """Start an emulated phone and wait until it answers; it lives on, whoever started it, until `stop_phone`.
+def start_phone(profile: str = "pixel7", *, form: str | None = None, keep: bool = True) -> EmulatedPhone:
+    """Start an emulated phone and wait until it answers.
+
+    With `keep` it lives on, whoever started it, until `stop_phone`; else it also ends when this process does, however
+    that ends.
 
     Raises:
         InputError: unknown profile or form.
@@ -48,7 +51,7 @@ def start_phone(profile: str = "pixel7", *, form: str | None = None) -> Emulated
     folder = new_folder(profile)
     try:
         command = chosen.prepare(folder, described, tools)
-        spec = PhoneSpec(profile, chosen.name, command, chosen.owns_socket, os.getpid())
+        spec = PhoneSpec(profile, chosen.name, command, chosen.owns_socket, os.getpid(), keep)
         write_atomic(folder / SPEC_FILE, msgspec.json.encode(spec))
         _start_supervisor(folder)
         return _wait_until_up(folder)

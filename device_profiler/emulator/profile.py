@@ -90,6 +90,10 @@ class PhoneProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The cluster of every core, in the order of their numbers."""
         return [cluster for cluster in self.cluster for _ in range(cluster.count)]
 
+    def identity(self) -> str:
+        """Name and digest: what a phone of exactly this profile declares."""
+        return f"{self.name}-{self.digest()}"
+
     def digest(self) -> str:
         """Hash of the whole profile: an image built from it carries it."""
         return sha256_bytes(msgspec.json.encode(self))[:16]

@@ -22,7 +22,8 @@ class PhoneSpec(msgspec.Struct, frozen=True):
     """What a supervisor runs. `command` may hold {listen} (an inherited listening socket's number) or {port}.
 
     `owns_socket`: the supervisor listens and hands its socket on; else the command listens on {port} itself.
-    `creator_pid`: who asked; a folder without a state file is stale once that process is gone.
+    `creator_pid`: who asked; a folder without a state file is stale once that process is gone. `keep`: the phone
+    outlives its creator.
     """
 
     profile: str
@@ -30,10 +31,14 @@ class PhoneSpec(msgspec.Struct, frozen=True):
     command: tuple[str, ...]
     owns_socket: bool
     creator_pid: int
+    keep: bool
 
 
 class EmulatedPhone(msgspec.Struct, frozen=True):
-    """A running emulated phone. `pid` and `started` (kernel ticks since boot) name its supervisor beyond doubt."""
+    """A running emulated phone. `pid` and `started` (kernel ticks since boot) name its supervisor beyond doubt.
+
+    `shared`: it was added to stay, for whoever comes; else it belongs to the process that started it.
+    """
 
     address: str
     form: str
@@ -41,6 +46,7 @@ class EmulatedPhone(msgspec.Struct, frozen=True):
     folder: str
     pid: int
     started: int
+    shared: bool = True
 
 
 def phones_folder() -> Path:

@@ -115,8 +115,11 @@ def _cpuinfo(profile: PhoneProfile) -> str:
         for index, core in enumerate(profile.cores()))
 
 
-def build_properties(profile: PhoneProfile, form: str, serial: str) -> str:
-    """Content of build.prop: what the real phone says, and what declares this one emulated."""
-    declared = {"ro.mess.emulated": "1", "ro.mess.form": form, "ro.mess.profile": f"{profile.name}-{profile.digest()}",
-                "ro.mess.clock": "virtual", "ro.serialno": serial}
+def build_properties(profile: PhoneProfile, form: str, clock_model: str, serial: str) -> str:
+    """Content of build.prop: what the real phone says, and what declares this one emulated.
+
+    `clock_model` names how time is counted: figures of one profile compare only where it is the same.
+    """
+    declared = {"ro.mess.emulated": "1", "ro.mess.form": form, "ro.mess.profile": profile.identity(),
+                "ro.mess.clock": "virtual", "ro.mess.clock.model": clock_model, "ro.serialno": serial}
     return "".join(f"{key}={value}\n" for key, value in (profile.properties | declared).items())

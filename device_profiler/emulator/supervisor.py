@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -31,11 +32,12 @@ ADB_PORTS = range(5555, 5586)
 RESTART_PAUSE_S = 0.2
 MOST_QUICK_ENDS = 5
 QUICK_END_S = 2.0
+OWNER_CHECK_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
 class _StopError(Exception):
-    """SIGTERM: the phone is to be removed."""
+    """SIGTERM, or the owner is gone: the phone is to be removed."""
 
 
 def main(folder: Path) -> int:
@@ -50,8 +52,10 @@ def main(folder: Path) -> int:
         arguments = [part.format(listen=listener.fileno(), port=port) for part in spec.command]
         own = start_time(os.getpid())
         assert own is not None
-        write_state(EmulatedPhone(f"127.0.0.1:{port}", spec.form, spec.profile, str(folder), os.getpid(), own))
-        _keep_running(arguments, [listener.fileno()] if spec.owns_socket else [])
+        write_state(EmulatedPhone(f"127.0.0.1:{port}", spec.form, spec.profile, str(folder), os.getpid(), own,
+                                  spec.keep))
+        sockets = [listener.fileno()] if spec.owns_socket else []
+        _keep_running(arguments, sockets, None if spec.keep else spec.creator_pid)
         return 1
     except _StopError:
         remove_folder(folder)
@@ -75,20 +79,26 @@ def _listener() -> socket.socket:
         listener.close()
 
 
-def _keep_running(arguments: list[str], sockets: list[int]) -> None:
+def _keep_running(arguments: list[str], sockets: list[int], owner: int | None) -> None:
+    owner_started = start_time(owner) if owner else None
     quick_ends = 0
     while quick_ends < MOST_QUICK_ENDS:
         began = time.monotonic()
-        status = _run(arguments, sockets)
+        status = _run(arguments, sockets, lambda: owner is None or start_time(owner) == owner_started)
         quick_ends = quick_ends + 1 if time.monotonic() - began < QUICK_END_S else 0
         print(f"the phone ended with status {status}", flush=True)
         time.sleep(RESTART_PAUSE_S)
 
 
-def _run(arguments: list[str], sockets: list[int]) -> int:
+def _run(arguments: list[str], sockets: list[int], wanted: Callable[[], bool]) -> int:
     process = subprocess.Popen(arguments, pass_fds=sockets, stdin=subprocess.DEVNULL, preexec_fn=_end_with_supervisor)
     try:
-        return process.wait()
+        while wanted():
+            try:
+                return process.wait(OWNER_CHECK_S)
+            except subprocess.TimeoutExpired:
+                continue
+        raise _StopError
     finally:
         # SIGKILL: unshare ignores SIGTERM, and kills its namespace's first process when it dies itself.
         process.kill()

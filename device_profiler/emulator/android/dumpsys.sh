@@ -23,21 +23,30 @@ battery() {
   technology: Li-ion"
 }
 thermalservice() {
-  status=0 override=false
+  status=0 override=false tab='	'
   [ -r /data/property/thermal_status ] && { override=true; field status /data/property/thermal_status; }
-  printf 'IsStatusOverride: %s\nThermalEventListeners:\n\tcallbacks: 0\n\tkilled: false\n\tbroadcasts count: -1\n' $override
-  printf 'ThermalStatusListeners:\n\tcallbacks: 0\n\tkilled: false\n\tbroadcasts count: -1\n'
-  printf 'Thermal Status: %s\nCached temperatures:\n' $status
-  temperatures
-  printf 'HAL Ready: true\nHAL connection:\n\tThermalHAL 2.0 connected: yes\nCurrent temperatures from HAL:\n'
-  temperatures
-}
-temperatures() {
+  sensors=
   for zone in /sys/class/thermal/thermal_zone*; do
     field t $zone/temp; field kind $zone/android_type; field sensor $zone/type
-    printf '\tTemperature{mValue=%d.%d, mType=%d, mName=%s, mStatus=%d}\n' $((t / 1000)) $((t % 1000 / 100)) \
-      $kind $sensor $status
+    sensors="$sensors${tab}Temperature{mValue=$((t / 1000)).$((t % 1000 / 100)), mType=$kind, mName=$sensor, mStatus=$status}
+"
   done
+  echo "IsStatusOverride: $override
+ThermalEventListeners:
+${tab}callbacks: 0
+${tab}killed: false
+${tab}broadcasts count: -1
+ThermalStatusListeners:
+${tab}callbacks: 0
+${tab}killed: false
+${tab}broadcasts count: -1
+Thermal Status: $status
+Cached temperatures:
+${sensors}HAL Ready: true
+HAL connection:
+${tab}ThermalHAL 2.0 connected: yes
+Current temperatures from HAL:
+${sensors}Current cooling devices from HAL:"
 }
 case $1 in
   battery|thermalservice) $1 ;;

@@ -1,0 +1,128 @@
+"""Byte streams to an adbd: a TCP socket, or USB by libusb. Every call ends at the link's deadline."""
+
+import ctypes
+import socket
+import time
+from pathlib import Path
+
+from adb_shell.transport.base_transport import BaseTransport
+
+from device_profiler import debian
+from device_profiler.errors import DeviceError, PipelineError
+
+USB_BUS = Path("/dev/bus/usb")
+
+
+class Link(BaseTransport):  # type: ignore[misc]
+    """Bytes to and from an adbd, under one deadline a call that no inner loop of adb-shell can overrun."""
+
+    def __init__(self) -> None:
+        self.deadline = 0.0
+
+    def remaining_s(self) -> float:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+class TcpLink(Link):
+    """A TCP socket. adb-shell's own ignores what a full socket did not take, and spins on a closed one."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__()
+        self._place = (host, port)
+        self._socket: socket.socket | None = None
+
+    def connect(self, transport_timeout_s: float | None) -> None:
+        self._socket = socket.create_connection(self._place, timeout=self.remaining_s())
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def close(self) -> None:
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+
+    def bulk_read(self, numbytes: int, transport_timeout_s: float | None) -> bytes:
+        connection = self._open()
+        connection.settimeout(self.remaining_s())
+        data = connection.recv(numbytes)
+        if not data:
+            raise ConnectionResetError("the phone closed the connection")
+        return data
+
+    def bulk_write(self, data: bytes, transport_timeout_s: float | None) -> int:
+        connection = self._open()
+        connection.settimeout(self.remaining_s())
+        connection.sendall(data)
+        return len(data)
+
+    def _open(self) -> socket.socket:
+        if self._socket is None:
+            raise ConnectionResetError("not connected")
+        return self._socket
+
+
+class UsbLink(Link):
+    """A phone on USB, by libusb."""
+
+    def __init__(self, serial: str) -> None:
+        super().__init__()
+        self._serial = serial
+        self._usb: BaseTransport | None = None
+
+    def connect(self, transport_timeout_s: float | None) -> None:
+        self._usb = usb_class().find_adb(self._serial, None, self.remaining_s())
+        self._usb.connect(self.remaining_s())
+
+    def close(self) -> None:
+        if self._usb:
+            self._usb.close()
+            self._usb = None
+
+    def bulk_read(self, numbytes: int, transport_timeout_s: float | None) -> bytes:
+        return bytes(self._open().bulk_read(numbytes, self.remaining_s()))
+
+    def bulk_write(self, data: bytes, transport_timeout_s: float | None) -> int:
+        return int(self._open().bulk_write(data, self.remaining_s()))
+
+    def _open(self) -> BaseTransport:
+        if self._usb is None:
+            raise ConnectionResetError("not connected")
+        return self._usb
+
+
+def attached_serials() -> tuple[str, ...]:
+    """Serials of the phones on USB; empty where this machine has no USB bus, or no libusb."""
+    if not USB_BUS.is_dir():
+        return ()
+    try:
+        devices = list(usb_class().find_all_adb_devices(1.0))
+    except DeviceError:
+        return ()
+    return tuple(sorted(str(device.serial_number) for device in devices))
+
+
+def usb_class() -> type[BaseTransport]:
+    """adb-shell's USB transport. Where the system has no libusb, Debian's is unpacked into the cache.
+
+    Raises:
+        DeviceError: libusb is neither there nor can it be fetched.
+    """
+    try:
+        try:
+            from adb_shell.transport.usb_transport import UsbTransport
+        except OSError:
+            _load_unpacked_libusb()
+            from adb_shell.transport.usb_transport import UsbTransport
+    except (ImportError, OSError, PipelineError) as error:
+        raise DeviceError(f"a phone on USB is reached by libusb, which is not there (install libusb-1.0); or run `adb "
+                          f"tcpip 5556` once, then use --device HOST:5556 ({error})") from error
+    return UsbTransport  # type: ignore[no-any-return]
+
+
+def _load_unpacked_libusb() -> None:
+    """Load libusb under its own name: whoever asks for it later gets this one."""
+    tree = debian.fetch(["libusb-1.0-0", "libudev1"], dependencies=False)
+    for name in ("libudev.so.1", "libusb-1.0.so.0"):
+        ctypes.CDLL(str(next(tree.rglob(name))), mode=ctypes.RTLD_GLOBAL)
