@@ -90,7 +90,8 @@ def _whole_against_parts(report: RunReport) -> Assurance:
         "good" if agree else "mind",
         title,
         f"As a whole: {wording.duration(whole.ns)} ({whole.source.provenance}); by the latency table: "
-        f"{wording.duration(expected_by_parts(report.chosen))} ({report.table.provenance}), {wording.deviation(error)}.",
+        f"{wording.duration(expected_by_parts(report.chosen))} ({report.table.provenance}); "
+        f"the parts say {wording.deviation(error)}.",
     )
 
 

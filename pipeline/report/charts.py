@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import altair as alt
 
 from pipeline.report import wording
-from pipeline.report.figures import PathStep, full_path, thinned
+from pipeline.report.figures import PathStep, full_path, is_strongest_single, thinned
 from pipeline.report.palette import (
     CHOSEN,
     FRONTS,
@@ -76,10 +76,10 @@ def pareto_series(report: RunReport) -> list[tuple[Series, list[Candidate]]]:
     """What the Pareto chart shows, back to front, each candidate once, under its strongest name."""
     named = [
         (CHOSEN, [report.chosen.candidate]),
-        (STRONGEST, [report.strongest_single.candidate]),
+        (STRONGEST, [] if is_strongest_single(report) else [report.strongest_single.candidate]),
         (REFERENCE, [report.reference.candidate]),
     ]
-    special = {_key(members[0]) for _, members in named}
+    special = {_key(member) for _, members in named for member in members}
     fronts = [(series, _front(report, setting)) for setting, series in FRONTS.items()]
     singles = [candidate for candidate in report.singles if _key(candidate) not in special]
     return [(series, members) for series, members in [(SINGLE, singles), *fronts, *reversed(named)] if members]
@@ -172,9 +172,9 @@ def _bounds(report: RunReport) -> list[alt.Chart]:
     for bound in report.constraints:
         if bound.kind in ("min_miou", "max_drop"):
             level = bound.bound if bound.kind == "min_miou" else report.reference.candidate.search.miou - bound.bound
-            layers += _level({"miou": 100 * level, "name": wording.constraint(bound)}, below=True)
+            layers += _level({"miou": 100 * level, "name": wording.mark(bound)}, below=True)
         elif bound.kind == "max_latency":
-            layers += _limit({"latency": bound.bound / 1e6, "name": wording.constraint(bound)})
+            layers += _limit({"latency": bound.bound / 1e6, "name": wording.mark(bound)})
     return layers
 
 
@@ -238,7 +238,7 @@ def _path_bars(report: RunReport, rows: list[Row], order: list[str], kind: str, 
     if not mine:
         return []
     data = alt.InlineData(values=mine)
-    title = f"time since the image went in, ms ({report.table.provenance}, {wording.unit(report.table)})"
+    title = f"time, ms ({report.table.provenance}, {wording.unit(report.table)})"
     x = alt.X("start:Q", title=title, axis=alt.Axis(tickCount=6))
     y = alt.Y(
         "part:N", sort=order, title=None, scale=alt.Scale(domain=order), axis=alt.Axis(labelLimit=150, ticks=False)

@@ -69,7 +69,7 @@ class Theme:
 
 LIGHT = Theme(
     ink="#16191f", soft="#565d69", line="#d9dde3", paper="#f6f7f9", card="#ffffff",
-    accent="#005f9e", gold="#a86a00", green="#00734f", pink="#a8457f", red="#b34a00", grey="#767d89",
+    accent="#005f9e", gold="#8f5a00", green="#00734f", pink="#a8457f", red="#b34a00", grey="#767d89",
 )  # fmt: skip
 DARK = Theme(
     ink="#eceef2", soft="#a9b0bc", line="#333a45", paper="#111419", card="#191d24",

@@ -18,7 +18,7 @@ def significant(value: float, digits: int = 3) -> str:
     """`value` with so many significant digits, never in exponent form, thousands kept whole."""
     if value == 0:
         return "0"
-    exponent = int(f"{value:e}".split("e")[1])
+    exponent = int(f"{value:.{digits - 1}e}".split("e")[1])
     return f"{value:,.{max(0, digits - 1 - exponent)}f}"
 
 
@@ -95,6 +95,17 @@ def constraint(bound: Constraint) -> str:
         "min_miou": f"mIoU at least {percent(bound.bound)}",
         "max_drop": f"at most {100 * bound.bound:g}{THIN}pp below the full network",
     }[bound.kind]
+
+
+def mark(bound: Constraint) -> str:
+    """A constraint in the few words that fit beside its rule in a chart."""
+    if bound.kind == "max_drop":
+        return f"full network − {100 * bound.bound:g}{THIN}pp"
+    return f"at {'least' if bound.kind == 'min_miou' else 'most'} {_amount(bound)}"
+
+
+def _amount(bound: Constraint) -> str:
+    return percent(bound.bound) if bound.kind in ("min_miou", "max_drop") else duration(bound.bound)
 
 
 def objective(bounds: Sequence[Constraint]) -> str:

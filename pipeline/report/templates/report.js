@@ -15,7 +15,7 @@
 
   async function draw(place) {
     const theme = dark.matches ? "dark" : "light";
-    const options = { actions: false, renderer: "svg", config: themes[theme].config, tooltip: { theme } };
+    const options = { actions: false, renderer: "svg", config: themes[theme].config, tooltip: { disableDefaultStyle: true } };
     const result = await vegaEmbed(place, painted(place.dataset.chart, theme), options);
     place.dataset.drawn = theme;
     drawn.push(result);
