@@ -1,0 +1,126 @@
+"""Does an artifact compute what eager PyTorch computes? Checked on real inputs, in a process of its own."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from device_profiler.errors import InputError, VerificationError
+from device_profiler.workload import Array
+from mobile_export.artifact import Artifact, EntryPoint, OutputParity, ParityReport, Port
+from mobile_export.boundary import to_real, to_stored
+from mobile_export.session import HostSession
+
+Samples = Mapping[str, Sequence[tuple[tuple[Array, ...], tuple[Array, ...]]]]
+"""Per entry: pairs of real inputs and eager PyTorch's outputs, both in torch's layout (NCHW)."""
+
+
+class Tolerance(msgspec.Struct, frozen=True):
+    """What parity may cost.
+
+    `max_error`, `mean_error`: absolute error of an output, as a share of that output's standard deviation over the
+    samples (its own scale: logits and features have no natural unit). `confidence_error`: absolute, in 0..1.
+    `label_agreement`: least share of pixels with the label that eager PyTorch gives: argmax of logits, or label maps.
+    """
+
+    max_error: float
+    mean_error: float
+    confidence_error: float
+    label_agreement: float
+
+    def as_dict(self) -> dict[str, float]:
+        """By field name."""
+        return msgspec.structs.asdict(self)
+
+
+TOLERANCES: Mapping[str, Tolerance] = {
+    # fp32: the same arithmetic in another order.
+    "fp32": Tolerance(max_error=1e-3, mean_error=1e-4, confidence_error=1e-4, label_agreement=0.999),
+    # int8: 256 steps a tensor; single values may be far off at edges, the mean may not.
+    "int8": Tolerance(max_error=3.0, mean_error=0.15, confidence_error=0.05, label_agreement=0.90),
+}
+"""Acceptance by precision; measured figures and their margin: docs/parity.md."""
+
+Pairs = list[tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]]
+
+
+def check_parity(artifact: Artifact, samples: Samples, tolerance: Tolerance | None = None) -> ParityReport:
+    """Run every entry that has samples and compare each output; `tolerance` defaults to that of the precision.
+
+    Raises:
+        InputError: no samples.
+        VerificationError: an output is outside the tolerance, or the runtime refused or crashed.
+    """
+    if not any(samples.values()):
+        raise InputError("parity needs samples: inputs made of real images and eager PyTorch's outputs")
+    allowed = tolerance or TOLERANCES[artifact.precision]
+    compared: list[tuple[OutputParity, str | None]] = []
+    with HostSession(Path(artifact.path), artifact.runtime) as session:
+        for name, pairs in samples.items():
+            compared.extend(_check_entry(session, artifact.entry(name), pairs, allowed))
+    failures = [failure for _, failure in compared if failure]
+    if failures:
+        raise VerificationError(f"{Path(artifact.path).name} differs from eager PyTorch: {'; '.join(failures[:3])}")
+    return ParityReport(tuple(parity for parity, _ in compared), allowed.as_dict(), passed=True)
+
+
+def _check_entry(
+    session: HostSession,
+    entry: EntryPoint,
+    samples: Sequence[tuple[tuple[Array, ...], tuple[Array, ...]]],
+    allowed: Tolerance,
+) -> list[tuple[OutputParity, str | None]]:
+    collected: list[Pairs] = [[] for _ in entry.outputs]
+    for inputs, expected in samples:
+        stored = tuple(to_stored(port, value) for port, value in zip(entry.inputs, inputs, strict=True))
+        outputs = session.run(entry.name, stored)
+        for index, port in enumerate(entry.outputs):
+            collected[index].append((to_real(port, outputs[index]), expected[index]))
+    return [_compare(entry.name, port, pairs, allowed) for port, pairs in zip(entry.outputs, collected, strict=True)]
+
+
+def _compare(entry: str, port: Port, pairs: Pairs, allowed: Tolerance) -> tuple[OutputParity, str | None]:
+    for found, expected in pairs:
+        if found.shape != expected.shape:
+            raise VerificationError(f"{entry}.{port.spec.name} has shape {found.shape}, eager PyTorch {expected.shape}")
+    errors = [np.abs(found.astype(np.float64) - expected.astype(np.float64)) for found, expected in pairs]
+    agreement = _agreement(port, pairs)
+    parity = OutputParity(
+        entry=entry,
+        output=port.spec.name,
+        samples=len(pairs),
+        max_abs_error=max(float(error.max()) for error in errors),
+        mean_abs_error=float(np.mean([error.mean() for error in errors])),
+        label_agreement=agreement,
+    )
+    return parity, _failure(parity, pairs, allowed)
+
+
+def _agreement(port: Port, pairs: Pairs) -> float | None:
+    """Share of pixels with equal labels; None for outputs that carry no labels (features, confidence)."""
+    if port.spec.name == "labels":
+        return float(np.mean([(found == expected).mean() for found, expected in pairs]))
+    if port.spec.name == "logits":
+        return float(np.mean([(found.argmax(1) == expected.argmax(1)).mean() for found, expected in pairs]))
+    return None
+
+
+def _failure(parity: OutputParity, pairs: Pairs, allowed: Tolerance) -> str | None:
+    where = f"{parity.entry}.{parity.output}"
+    if parity.label_agreement is not None and not parity.label_agreement >= allowed.label_agreement:
+        return f"{where}: labels agree on {parity.label_agreement:.4f} of the pixels, not {allowed.label_agreement}"
+    if parity.output == "labels":
+        return None
+    if parity.output == "confidence":
+        most, least = allowed.confidence_error, allowed.confidence_error
+    else:
+        scale = float(np.std(np.concatenate([expected.reshape(-1) for _, expected in pairs]))) or 1.0
+        most, least = allowed.max_error * scale, allowed.mean_error * scale
+    if not (parity.max_abs_error <= most and parity.mean_abs_error <= least):
+        return (
+            f"{where}: error {parity.max_abs_error:.3g} at most and {parity.mean_abs_error:.3g} on average, "
+            f"allowed {most:.3g} and {least:.3g}"
+        )
+    return None
