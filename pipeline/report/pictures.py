@@ -56,13 +56,9 @@ def mask_uri(labels: Labels, colours: tuple[Rgb, ...]) -> str:
 def errors_uri(photo: bytes, truth: Labels, mask: Labels) -> str:
     """The photo in pale grey with wrong pixels in solid orange; pixels without a label stay grey."""
     grey = np.asarray(Image.open(io.BytesIO(photo)).convert("L").resize(truth.shape[::-1]))
-    shown = (160 + grey // 3).clip(0, 251).astype(np.uint8)
-    shown[(truth != mask) & (truth != IGNORED)] = 252
-    table = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    table[252] = _WRONG
-    image = Image.fromarray(shown, "P")
-    image.putpalette(table.tobytes())
-    return _png_uri(image.quantize(64))
+    shown = np.repeat((160 + grey // 3).clip(0, 250).astype(np.uint8)[..., None], 3, axis=2)
+    shown[(truth != mask) & (truth != IGNORED)] = _WRONG
+    return data_uri(encode_photo(shown, quality=70), "jpeg")
 
 
 def _png_uri(image: Image.Image) -> str:
