@@ -55,4 +55,18 @@ def load_state(path: Path, model: nn.Module, optimizer: Optimizer | None) -> Non
                 state.setdefault(int(index), {})[entry] = stored.get_tensor(name)
     model.load_state_dict(weights)
     if optimizer is not None:
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": _laid_out_like_parameters(state, optimizer)})
+
+
+def _laid_out_like_parameters(
+    state: dict[int, dict[str, Tensor]], optimizer: Optimizer
+) -> dict[int, dict[str, Tensor]]:
+    """The state with the memory layout of its parameters: fused optimisers walk both in memory order."""
+    parameters: list[Tensor] = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return {
+        index: {
+            name: torch.empty_like(parameters[index]).copy_(value) if value.shape == parameters[index].shape else value
+            for name, value in values.items()
+        }
+        for index, values in state.items()
+    }
