@@ -1,0 +1,94 @@
+"""`search`: the best configuration, or the whole Pareto front, from statistics.npz and latency.json alone."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.search.objective import add_objective_arguments, objective_from
+
+if TYPE_CHECKING:
+    from pipeline.latency_table import LatencyTable
+    from pipeline.search.configuration import Candidate
+    from pipeline.search.objective import Objective
+    from pipeline.statistics import ExitStatistics
+
+HELP = "find the best exits, heads and thresholds for a latency table"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The two files, the objective, and whether the whole front is wanted."""
+    parser.add_argument("--statistics", type=Path, metavar="FILE", help="statistics.npz (default: the run folder's)")
+    parser.add_argument("--latency", type=Path, metavar="FILE", help="latency.json (default: the run folder's)")
+    parser.add_argument("--front", action="store_true", help="print every Pareto point instead of one configuration")
+    add_objective_arguments(parser)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Search and print; see design's contract for the JSON."""
+    objective = objective_from(arguments)
+    from pipeline.latency_table import LatencyTable
+    from pipeline.statistics import ExitStatistics
+
+    statistics = ExitStatistics.load(_file(arguments, "statistics", "statistics.npz"))
+    table = LatencyTable.load(_file(arguments, "latency", "latency.json"))
+    if arguments.front:
+        _print_front(statistics, table, objective, arguments.json)
+    else:
+        _print_best(statistics, table, objective, arguments.json)
+    return 0
+
+
+def _print_best(statistics: "ExitStatistics", table: "LatencyTable", objective: "Objective", as_json: bool) -> None:
+    from pipeline.cli.output import emit
+    from pipeline.search.infeasible import format_cost
+    from pipeline.search.solver import search
+    from pipeline.search.uncertainty import latency_interval
+
+    result = search(statistics, table, objective)
+    low, high = latency_interval(statistics, table, result.candidate)
+    bound = format_cost(result.bound, table.unit) if objective.cheapest else f"{result.bound:.4f}"
+    proof = "optimal" if result.optimal else f"best found in time; nothing is better than {bound}"
+    lines = [
+        _line(result.candidate, table.unit),
+        f"latency is {table.provenance}, {format_cost(low, table.unit)} to {format_cost(high, table.unit)}",
+        f"{proof}: {result.configurations} configurations in {result.seconds:.2f} s",
+    ]
+    if objective.max_latency_ns is not None and low <= objective.max_latency_ns < high:
+        lines.append("the interval reaches over the bound: measure the deployment whole before you promise it")
+    emit(result, lines, as_json)
+
+
+def _print_front(statistics: "ExitStatistics", table: "LatencyTable", objective: "Objective", as_json: bool) -> None:
+    from pipeline.cli.output import emit
+    from pipeline.search.front import front
+
+    result = front(statistics, table, objective)
+    lines = [_line(point, table.unit) for point in result.points]
+    completeness = "complete" if result.optimal else "not complete: the time was up"
+    lines.append(f"{completeness}: {result.configurations} configurations in {result.seconds:.2f} s")
+    emit(result, lines, as_json)
+
+
+def _line(candidate: "Candidate", unit: str) -> str:
+    """One configuration with its worth."""
+    from pipeline.search.infeasible import format_cost
+
+    chosen = candidate.configuration
+    stages = []
+    for n, (e, head) in enumerate(zip(chosen.exits, chosen.heads, strict=True)):
+        threshold = f" >= {chosen.thresholds[n]:.4f}" if n < len(chosen.thresholds) else ""
+        stages.append(f"exit {e} {head}{threshold} ({candidate.exit_rates[n]:.1%})")
+    cost = f"{format_cost(candidate.latency_ns, unit)} (full path {format_cost(candidate.worst_latency_ns, unit)})"
+    return f"mIoU {candidate.miou:.4f} at {cost}: {', '.join(stages)}"
+
+
+def _file(arguments: argparse.Namespace, option: str, name: str) -> Path:
+    """The file that was named, else the run folder's."""
+    from device_profiler.errors import InputError
+
+    given: Path | None = getattr(arguments, option)
+    if given is not None:
+        return given
+    if arguments.run is None:
+        raise InputError(f"--{option} FILE is missing: name {name}, or the run folder that holds it by --run DIR")
+    return Path(arguments.run) / name
