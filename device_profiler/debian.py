@@ -60,11 +60,11 @@ class _Apt:
     def archives(self) -> Path:
         return self.folder / "archives"
 
-    def run(self, *arguments: str) -> str:
-        """Output of apt-get with this state; of the host's configuration only the way to the mirror is used."""
+    def run(self, *arguments: str, tool: str = "apt-get") -> str:
+        """Output of apt-get or apt-cache with this state; the host only says how to reach its mirror."""
         environment = os.environ | {"APT_CONFIG": str(self.folder / "apt.conf"), "LC_ALL": "C"}
         try:
-            done = subprocess.run(["apt-get", *arguments], cwd=self.archives, env=environment, capture_output=True,
+            done = subprocess.run([tool, *arguments], cwd=self.archives, env=environment, capture_output=True,
                                   text=True, timeout=APT_TIMEOUT_S, stdin=subprocess.DEVNULL)
         except subprocess.TimeoutExpired as error:
             raise DeviceError(f"apt-get {arguments[0]} took more than {APT_TIMEOUT_S:.0f} s; check the network and try "
@@ -123,6 +123,17 @@ def fetch(names: Sequence[str], *, suite: str | None = None, architecture: str |
         tree = _unpacked(apt, names, files, dependencies)
         write_atomic(record_path, msgspec.json.encode(_Record(tree.name, files)))
         return tree
+
+
+def direct_dependencies(name: str, *, suite: str, architecture: str) -> tuple[str, ...]:
+    """Names of the packages that `name` depends on by itself (of alternatives the first). Raises like `fetch`."""
+    if missing := _missing():
+        raise InputError(f"can't look up {name}: {missing}; {_WITHOUT_APT}")
+    folder = cache_folder("debian", f"{suite}-{architecture}")
+    with _locked(folder):
+        output = _prepare(folder, suite, architecture).run("show", "--no-all-versions", name, tool="apt-cache")
+    found = re.search(r"^Depends: (.*)$", output, re.MULTILINE)
+    return tuple(item.split()[0] for item in found[1].split(", ")) if found else ()
 
 
 def _known(record_path: Path, folder: Path) -> Path | None:
@@ -189,7 +200,10 @@ def _prepare(folder: Path, suite: str, architecture: str) -> _Apt:
 
 
 def _configuration(folder: Path, architecture: str) -> str:
-    """apt.conf of the private state. Hooks of the host's configuration never run; its proxies and time limits stay."""
+    """apt.conf of the private state. Hooks of the host's configuration never run; its proxies and time limits stay.
+
+    A mirror may lag behind (its signature's term over); signatures and hashes are checked all the same.
+    """
     empty = folder / "empty"
     host = subprocess.run(["apt-config", "dump", "Acquire::http", "Acquire::https", "Acquire::ftp"],
                           capture_output=True, text=True, timeout=60).stdout
@@ -201,6 +215,7 @@ def _configuration(folder: Path, architecture: str) -> str:
         "Dir::Cache": folder, "Dir::Cache::archives": f"{folder / 'archives'}/", "Dir::Log": folder,
         "APT::Architecture": architecture, "APT::Install-Recommends": "false", "APT::Get::Assume-Yes": "true",
         "APT::Sandbox::User": "root", "Acquire::Languages": "none", "Acquire::Retries": "3",
+        "Acquire::Check-Valid-Until": "false",
         "Acquire::GzipIndexes": "true", "Dir::Cache::pkgcache": "", "Dir::Cache::srcpkgcache": "",
     }
     return host + f'APT::Architectures {{ "{architecture}"; }};\n' + "".join(f'{k} "{v}";\n' for k, v in own.items())

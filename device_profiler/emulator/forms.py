@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from device_profiler.emulator.form import Form
 from device_profiler.emulator.namespace import NamespaceForm
+from device_profiler.emulator.proot import ProotForm
+from device_profiler.emulator.vm import VmForm
 from device_profiler.errors import DeviceError, InputError
 
 
@@ -21,7 +23,7 @@ class FormChoice:
 
 def all_forms() -> tuple[Form, ...]:
     """Every form, best first: by speed, then by how repeatable its clock is."""
-    return (NamespaceForm(),)
+    return (NamespaceForm(), ProotForm(), VmForm())
 
 
 def find_form(name: str) -> Form:

@@ -33,8 +33,8 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
 
 
-class Cycles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Cycles per executed instruction of each class."""
+class ByClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A figure for each class of instructions."""
 
     integer: Parameter
     simd: Parameter
@@ -44,11 +44,21 @@ class Cycles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The virtual clock: time [ns] = sum over classes of instructions x cycles / ghz."""
+    """The virtual clock: time [ns] = sum over classes of instructions x cycles / ghz.
+
+    `mix`: the share of each class in a typical network.
+    """
 
     core: str
     ghz: Parameter
-    cycles: Cycles
+    cycles: ByClass
+    mix: ByClass
+
+    def mean_ns(self) -> float:
+        """Time of one instruction of the typical mix, for a clock that can't tell classes apart."""
+        shares = [getattr(self.mix, name).value for name in INSTRUCTION_CLASSES]
+        cycles = [getattr(self.cycles, name).value for name in INSTRUCTION_CLASSES]
+        return float(sum(s * c for s, c in zip(shares, cycles, strict=True)) / sum(shares) / self.ghz.value)
 
     def plugin_arguments(self) -> str:
         """The clock as arguments of the clock plugin."""

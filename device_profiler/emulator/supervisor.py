@@ -4,6 +4,7 @@ Started as `python -m device_profiler.emulator.supervisor FOLDER`; goes to the b
 the phone.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -33,7 +34,9 @@ RESTART_PAUSE_S = 0.2
 MOST_QUICK_ENDS = 5
 QUICK_END_S = 2.0
 OWNER_CHECK_S = 1.0
+KILL_TIMEOUT_S = 10.0
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class _StopError(Exception):
@@ -43,6 +46,7 @@ class _StopError(Exception):
 def main(folder: Path) -> int:
     """Run the phone of `folder` until SIGTERM, or until it ends MOST_QUICK_ENDS times in a row soon after its start."""
     signal.signal(signal.SIGTERM, _stop)
+    _adopt_orphans()
     spec = msgspec.json.decode((folder / SPEC_FILE).read_bytes(), type=PhoneSpec)
     try:
         listener = _listener()
@@ -100,9 +104,38 @@ def _run(arguments: list[str], sockets: list[int], wanted: Callable[[], bool]) -
                 continue
         raise _StopError
     finally:
-        # SIGKILL: unshare ignores SIGTERM, and kills its namespace's first process when it dies itself.
-        process.kill()
-        process.wait()
+        _kill_descendants()
+
+
+def _kill_descendants() -> None:
+    """End every process of the phone; this process takes over orphans, so none escapes (PRoot's would).
+
+    SIGKILL: unshare ignores SIGTERM, and kills its namespace's first process when it dies itself.
+    """
+    deadline = time.monotonic() + KILL_TIMEOUT_S
+    while time.monotonic() < deadline and (pids := _descendants(os.getpid())):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.01)
+
+
+def _descendants(ancestor: int) -> list[int]:
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = {ancestor}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found - {ancestor})
+
+
+def _adopt_orphans() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _end_with_supervisor() -> None:
