@@ -1,1 +1,1 @@
-"""Native runners: two small C++ programs with one command line, built from the runtimes' own wheels, and their client."""
+"""Native runners: two small C++ programs with one command line, built from the runtimes' wheels, and their client."""

@@ -1,17 +1,16 @@
-"""Builds the runners and collects the folder that is pushed: the runner, its runtime's libraries and, for a phone, glibc.
+"""Builds the runners and collects what is pushed: the runner, its runtime's libraries and, for a phone, glibc.
 
 Because the C library travels along, the folder runs on any arm64 Linux kernel: no NDK is needed for a phone's CPU.
 """
 
-import shutil
-import tempfile
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from device_profiler import debian
 from device_profiler.errors import DeviceError
-from device_profiler.files import cache_folder, sha256_bytes, sha256_path
+from device_profiler.files import atomic_path, cache_folder, sha256_bytes, sha256_path
 from device_profiler.runner.wheels import WHEELS, Machine, wheel_folder
 from device_profiler.targets import Runtime
 from device_profiler.toolchain import Compiler, cross_compiler, host_compiler
@@ -23,18 +22,32 @@ _FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra", "-DC10_USING_CUSTOM_GENERATED
 _LINK = ("-Wl,--no-as-needed", "-Wl,--allow-shlib-undefined", "-Wl,-rpath,$ORIGIN")
 _LOADER = "ld-linux-aarch64.so.1"
 _C_PACKAGES = ("libc6", "libstdc++6", "libgcc-s1")
-_C_LIBRARIES = (_LOADER, "libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libstdc++.so.6", "libgcc_s.so.1")
+_C_LIBRARIES = (
+    _LOADER,
+    "libc.so.6",
+    "libm.so.6",
+    "libdl.so.2",
+    "libpthread.so.0",
+    "librt.so.1",
+    "libstdc++.so.6",
+    "libgcc_s.so.1",
+)
 
 
 @dataclass(frozen=True)
 class RunnerFolder:
-    """What is pushed to a device: `files` into one folder; `command` runs a job from inside it. `key`: hash of all of it."""
+    """What is pushed to a device: `archive`, a tar file whose files go into one folder. `key`: hash of them all."""
 
     runtime: Runtime
     runtime_version: str
-    files: tuple[Path, ...]
-    command: str
+    archive: Path
     key: str
+    own_loader: bool
+
+    def command(self, folder: str) -> str:
+        """Shell command that runs the job whose path is appended, when the files lie in `folder` on the device."""
+        program = f"{folder}/{self.runtime}_runner"
+        return f"{folder}/{_LOADER} --library-path {folder} {program}" if self.own_loader else program
 
 
 def build_runner(runtime: Runtime, machine: Machine = "phone") -> RunnerFolder:
@@ -44,15 +57,13 @@ def build_runner(runtime: Runtime, machine: Machine = "phone") -> RunnerFolder:
         InputError: the runtime is not installed here, or there is no compiler and no way to fetch one.
         DeviceError: a download or the compiler failed.
     """
-    name = f"{runtime}_runner"
-    program = _compile(runtime, machine, name)
+    program = _compile(runtime, machine)
     files = (program, *_runtime_libraries(runtime, machine), *(_c_libraries() if machine == "phone" else ()))
     key = sha256_bytes(*(f"{file.name} {sha256_path(file)}\n".encode() for file in files))[:24]
-    command = f"./{_LOADER} --library-path . ./{name}" if machine == "phone" else f"./{name}"
-    return RunnerFolder(runtime, WHEELS[runtime].version, _collect(files, key), command, key)
+    return RunnerFolder(runtime, WHEELS[runtime].version, _archive(files, key), key, own_loader=machine == "phone")
 
 
-def _compile(runtime: Runtime, machine: Machine, name: str) -> Path:
+def _compile(runtime: Runtime, machine: Machine) -> Path:
     compiler: Compiler = cross_compiler() if machine == "phone" else host_compiler()
     sources = [_SOURCES / f"{stem}.cpp" for stem in (*_SHARED, f"{runtime}_model")]
     wheel, folder = WHEELS[runtime], wheel_folder(runtime, machine)
@@ -60,7 +71,7 @@ def _compile(runtime: Runtime, machine: Machine, name: str) -> Path:
     if wheel.headers is not None:
         headers = [folder / wheel.headers, folder / wheel.headers / "executorch/runtime/core/portable_type/c10"]
     libraries: Sequence[str | Path] = (*_LINK, *_runtime_libraries(runtime, machine))
-    return compiler.compile(sources, name, flags=_FLAGS, include=headers, libraries=libraries)
+    return compiler.compile(sources, f"{runtime}_runner", flags=_FLAGS, include=headers, libraries=libraries)
 
 
 def _runtime_libraries(runtime: Runtime, machine: Machine) -> tuple[Path, ...]:
@@ -73,23 +84,30 @@ def _c_libraries() -> tuple[Path, ...]:
     tree = debian.fetch(_C_PACKAGES, architecture="arm64", dependencies=False)
     found = {file.name: file for file in tree.rglob("*.so*")}
     if missing := [name for name in _C_LIBRARIES if name not in found]:
-        raise DeviceError(f"Debian's arm64 packages {', '.join(_C_PACKAGES)} lack {missing[0]}; remove {tree} and try again")
+        raise DeviceError(
+            f"Debian's arm64 packages {', '.join(_C_PACKAGES)} lack {missing[0]}; remove {tree} and try again"
+        )
     return tuple(found[name] for name in _C_LIBRARIES)
 
 
-def _collect(files: Sequence[Path], key: str) -> tuple[Path, ...]:
-    """Copies under their own names (links are followed) in one cache folder that is complete or absent."""
-    folder = cache_folder("runners") / key
-    if not folder.is_dir():
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".collect-") as temporary:
-            partial = Path(temporary, "folder")
-            partial.mkdir()
-            for file in files:
-                shutil.copyfile(file, partial / file.name)
-                (partial / file.name).chmod(0o755)
-            try:
-                partial.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # else another process was faster
-                    raise
-    return tuple(folder / file.name for file in files)
+def _archive(files: Sequence[Path], key: str) -> Path:
+    """A tar file of `files`, links followed, in the cache."""
+    archive = cache_folder("runners") / f"{key}.tar"
+    if not archive.exists():
+        write_archive(archive, files)
+    return archive
+
+
+def write_archive(archive: Path, files: Sequence[Path]) -> None:
+    """Write a tar file of `files` without their folders, links followed; the same files give the same bytes."""
+    with atomic_path(archive) as partial, tarfile.open(partial, "w", dereference=True) as tar:
+        for file in files:
+            tar.add(file, file.name, filter=_plain)
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mtime = 0
+    member.mode = 0o755
+    return member

@@ -1,4 +1,4 @@
-"""The runtimes' wheels: shared libraries and headers of exactly the installed versions, for this machine or for an arm64 phone."""
+"""The runtimes' wheels: libraries and headers of exactly the installed versions, for this machine or an arm64 phone."""
 
 import subprocess
 import sys
@@ -58,7 +58,7 @@ WHEELS: dict[Runtime, Wheel] = {
 
 
 def wheel_folder(runtime: Runtime, machine: Machine) -> Path:
-    """Folder that holds the wheel's libraries and headers: the installed package, or the unpacked arm64 wheel in the cache.
+    """Folder with the wheel's libraries and headers: the installed package, or the unpacked arm64 wheel in the cache.
 
     Raises:
         InputError: the package is not installed.
@@ -82,7 +82,9 @@ def _download(wheel: Wheel, version: str, folder: Path) -> None:
         for archive in downloads.glob("*.whl"):
             _unpack(archive, wheel, unpacked)
         if missing := [name for name in wheel.libraries if not (unpacked / name).is_file()]:
-            raise DeviceError(f"the arm64 wheel of {wheel.package} {version} lacks {missing[0]}; another version is needed")
+            raise DeviceError(
+                f"the arm64 wheel of {wheel.package} {version} lacks {missing[0]}; another version is needed"
+            )
         try:
             unpacked.rename(folder)
         except OSError:
@@ -92,18 +94,25 @@ def _download(wheel: Wheel, version: str, folder: Path) -> None:
 
 def _pip_download(requirement: str, folder: Path) -> None:
     """The wheel from the index that the user's pip is set to."""
-    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in _GLIBC_MINORS] + ["--platform=manylinux2014_aarch64"]
+    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in _GLIBC_MINORS] + [
+        "--platform=manylinux2014_aarch64"
+    ]
     python = f"--python-version={sys.version_info.major}.{sys.version_info.minor}"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", *platforms, python]
     command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), requirement]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD_TIMEOUT_S, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_DOWNLOAD_TIMEOUT_S, stdin=subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired as error:
-        raise DeviceError(f"pip took more than {_DOWNLOAD_TIMEOUT_S} s to download {requirement} for arm64; try again") from error
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.strip().splitlines()[-1:]
         raise DeviceError(
-            f"pip can't download {requirement} for arm64, which the phone's runner is built from: {' '.join(lines)[:300]}; "
+            f"pip took more than {_DOWNLOAD_TIMEOUT_S} s to download {requirement} for arm64; try again"
+        ) from error
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        reason = " ".join([line for line in said if line.startswith("ERROR")] or said[-1:])[:300]
+        raise DeviceError(
+            f"pip can't download {requirement} for arm64, which the phone's runner is built from: {reason}; "
             "check the network and pip's index"
         )
 

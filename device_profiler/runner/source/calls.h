@@ -27,6 +27,7 @@ void time_runs(const Job& job, Timing& timing, Once once) {
   timing.first_ns = timed();
   for (int i = 0; i < job.warmup; ++i) once();
   timing.samples_ns.clear();
+  timing.samples_ns.reserve(static_cast<size_t>(job.iterations));
   for (int i = 0; i < job.iterations; ++i) timing.samples_ns.push_back(timed());
 }
 

@@ -8,6 +8,7 @@
 //   threads N
 //   warmup N                                untimed runs before the samples (the first run of all is reported apart)
 //   iterations N                            timed runs
+//   limit SECONDS                           wall time after which the runner ends itself, should the host be gone; 0: none
 //   call ENTRY                              run one entry point; its inputs follow in order
 //   input OFFSET DTYPE EXTENT,EXTENT,...    an input of the call above: where its values start in the inputs file ("-": a scalar)
 //   stage ENTRY THRESHOLD|last              stages of a cascade in order
@@ -50,6 +51,7 @@ struct Job {
   int threads = 1;
   int warmup = 0;
   int iterations = 1;
+  unsigned limit_s = 0;
   std::vector<CallJob> calls;
   std::vector<StageJob> stages;
   std::vector<std::string> finish;

@@ -40,6 +40,7 @@ int main(int count, char** arguments) {
     const runner::Job job = runner::read_job(enter_folder(arguments[1]));
     runner::ResultFile results(job.results);
     runner::report_crashes(results);
+    alarm(job.limit_s);
     try {
       run_job(job, results);
       return 0;

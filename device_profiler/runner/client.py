@@ -1,0 +1,190 @@
+"""Runs artifacts on a device by its native runner: install once, then calls or whole cascades."""
+
+import secrets
+import shlex
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_profiler.errors import DeviceError, InputError, VerificationError
+from device_profiler.runner.build import RunnerFolder, build_runner, write_archive
+from device_profiler.runner.detached import DetachedRun, Finished
+from device_profiler.runner.job import Repetitions, write_calls, write_cascade
+from device_profiler.runner.results import CallResult, CascadeResult, call_results, cascade_results, error_of, is_done
+from device_profiler.runner.wheels import Machine
+from device_profiler.targets import Runtime
+from device_profiler.transport import Transport
+from device_profiler.workload import Array, Call, CascadePlan
+
+DEVICE_FOLDER = "/data/local/tmp/mess-deploy"
+_SLOWEST_PUSH_BYTES_S = 2e6
+_LINK_TIMEOUT_S = 60.0
+# The runner ends itself a little after the host would have ended it.
+_LIMIT_MARGIN_S = 60.0
+
+Progress = Callable[[int, int], None]
+"""Called with the number of results so far and of all."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A runner on a device. `root` is the folder on the device that holds runners and runs."""
+
+    transport: Transport
+    program: RunnerFolder
+    root: str
+
+    @property
+    def version(self) -> str:
+        """Runtime with its version, and the hash of what was pushed."""
+        return f"{self.program.runtime} {self.program.runtime_version} {self.program.key[:12]}"
+
+    def run(
+        self,
+        artifact: Path,
+        calls: Sequence[Call],
+        *,
+        warmup: int,
+        iterations: int,
+        threads: int = 1,
+        timeout_s: float = 600.0,
+        progress: Progress = no_progress,
+    ) -> list[CallResult]:
+        """Run entry points of `artifact` one after the other, in one process; a result for each call, in order.
+
+        Raises:
+            InputError: no such file, or no calls.
+            VerificationError: the artifact can't do it (missing entry, wrong input, damaged file); says why.
+            DeviceError: the device failed: away, out of space or memory, out of time.
+        """
+        repetitions = Repetitions(warmup, iterations, threads, timeout_s + _LIMIT_MARGIN_S)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            write_calls(folder, artifact.name, calls, repetitions)
+            lines = self._execute(artifact, folder, len(calls), timeout_s, progress)
+            return call_results(lines, folder / "outputs")
+
+    def run_cascade(
+        self,
+        artifact: Path,
+        plan: CascadePlan,
+        images: Sequence[Array],
+        *,
+        warmup: int,
+        iterations: int,
+        threads: int = 1,
+        timeout_s: float = 600.0,
+        progress: Progress = no_progress,
+    ) -> list[CascadeResult]:
+        """Run a deployment over `images` (each as its first stage takes it) as an app would; a result for each.
+
+        Raises: as `run`; VerificationError also where quantisations at a boundary between entries differ.
+        """
+        repetitions = Repetitions(warmup, iterations, threads, timeout_s + _LIMIT_MARGIN_S)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            write_cascade(folder, artifact.name, plan, images, repetitions)
+            lines = self._execute(artifact, folder, len(images), timeout_s, progress)
+            return cascade_results(lines, folder / "outputs")
+
+    def _execute(
+        self, artifact: Path, folder: Path, total: int, timeout_s: float, progress: Progress
+    ) -> tuple[str, ...]:
+        """Push, run, collect: the result lines without the last, and `folder`/outputs."""
+        if not artifact.is_file():
+            raise InputError(f"artifact {artifact} does not exist; export it first")
+        run = DetachedRun(self.transport, f"{self.root}/runs/{secrets.token_hex(8)}")
+        ended = False
+        try:
+            self._push_job(run, artifact, folder)
+            run.start(f"{self.program.command(self._program_folder)} {run.folder}/job")
+            finished = run.wait(timeout_s, lambda done: progress(min(done, total), total))
+            ended = True
+            lines = self._checked(finished, total, artifact)
+            run.patiently(lambda: _pull(self.transport, f"{run.folder}/outputs", folder / "outputs"))
+            return lines
+        finally:
+            self._leave(run, ended)
+
+    @property
+    def _program_folder(self) -> str:
+        return program_folder(self.root, self.program)
+
+    def _push_job(self, run: DetachedRun, artifact: Path, folder: Path) -> None:
+        """One archive: every file that is pushed alone costs several round trips."""
+        archive = folder / "job.tar"
+        write_archive(archive, (artifact, folder / "inputs", folder / "job"))
+        run.patiently(lambda: _push_archive(self.transport, archive, run.folder))
+
+    def _checked(self, finished: Finished, total: int, artifact: Path) -> tuple[str, ...]:
+        address, runtime = self.transport.address, self.program.runtime
+        error = error_of(finished.lines)
+        if error is not None:
+            raise VerificationError(f"{artifact.name} failed on {address} ({runtime}): {error}")
+        if finished.exit_code != 0:
+            cause = (
+                "was killed (out of memory?)" if finished.exit_code > 128 else f"ended with code {finished.exit_code}"
+            )
+            raise DeviceError(f"the {runtime} runner on {address} {cause}: {finished.log or 'it said nothing'}")
+        if not is_done(finished.lines) or len(finished.lines) != total + 1:
+            raise DeviceError(f"{address} gave {len(finished.lines)} lines of results for {total} runs; run it again")
+        return finished.lines[:-1]
+
+    def _leave(self, run: DetachedRun, ended: bool) -> None:
+        """Stop what still runs and remove its folder; a phone that is away keeps them until the next `install`."""
+        try:
+            if not ended:
+                run.kill()
+            run.remove()
+        except DeviceError:
+            return
+
+
+def install(transport: Transport, runtime: Runtime, *, machine: Machine = "phone", root: str = DEVICE_FOLDER) -> Runner:
+    """Build the runner of `runtime` if need be and push it into `root` on the device, unless it is there already.
+
+    `machine` is "host" when the transport leads to this machine instead of a phone. Leftovers of runs that are older
+    than a day are removed.
+
+    Raises:
+        InputError: the runtime or a compiler is missing.
+        DeviceError: the build, a download or the push failed.
+    """
+    program = build_runner(runtime, machine)
+    folder = program_folder(root, program)
+    listing = transport.shell(f"cat {shlex.quote(folder)}/complete 2>/dev/null")
+    if listing.output.strip() != program.key:
+        _push_archive(transport, program.archive, folder)
+        _succeed(transport, f"echo {program.key} > {shlex.quote(folder)}/complete")
+    transport.shell(
+        f"find {shlex.quote(root)}/runs -mindepth 1 -maxdepth 1 -mtime +1 -exec rm -rf {{}} + 2>/dev/null; true"
+    )
+    return Runner(transport, program, root)
+
+
+def program_folder(root: str, program: RunnerFolder) -> str:
+    """Where a runner's files lie on the device."""
+    return f"{root}/runners/{program.runtime}-{program.key[:12]}"
+
+
+def _push_archive(transport: Transport, archive: Path, folder: str) -> None:
+    """Unpack a tar file into `folder` on the device."""
+    place, remote = shlex.quote(folder), f"{folder}/{archive.name}"
+    _succeed(transport, f"mkdir -p {place}")
+    transport.push(archive, remote, timeout_s=_LINK_TIMEOUT_S + archive.stat().st_size / _SLOWEST_PUSH_BYTES_S)
+    _succeed(transport, f"cd {place} && tar -xf {shlex.quote(archive.name)} && rm {shlex.quote(archive.name)}")
+
+
+def _succeed(transport: Transport, command: str) -> None:
+    result = transport.shell(command, timeout_s=_LINK_TIMEOUT_S)
+    if result.exit_code != 0:
+        raise DeviceError(f"{transport.address} refused {command!r}: {result.output.strip()[-200:]}")
+
+
+def _pull(transport: Transport, remote: str, file: Path) -> None:
+    transport.pull(remote, file, timeout_s=_LINK_TIMEOUT_S * 5)
