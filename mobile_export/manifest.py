@@ -1,0 +1,166 @@
+"""manifest.json: everything an app needs to run a bundle, and where every figure in it comes from."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from device_profiler.errors import InputError
+from device_profiler.measurement import DeviceIdentity, Provenance
+from device_profiler.targets import Target
+from device_profiler.workload import CascadePlan
+from mobile_export.artifact import Artifact, Quantization
+
+SCHEMA = 1
+
+
+class SegmentationClass(msgspec.Struct, frozen=True):
+    """A class: its index is its place in the manifest's list; `color` is RGB in 0..255."""
+
+    name: str
+    color: tuple[int, int, int]
+
+
+class ImageInput(msgspec.Struct, frozen=True):
+    """What the first entry takes: RGB, `size` (height, width), one image.
+
+    `low`, `high`: real values of black and white; normalisation is inside the network. `quantization`: how a real
+    value is stored; with scale 1 and zero point -128 a stored byte is the RGB byte minus 128.
+    """
+
+    size: tuple[int, int]
+    layout: Literal["NCHW", "NHWC"]
+    dtype: str
+    low: float = 0.0
+    high: float = 255.0
+    channels: Literal["RGB"] = "RGB"
+    quantization: Quantization | None = None
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """One step of the host's loop: entry `entry` ends at exit `exit`; leave if confidence >= `threshold`.
+
+    `threshold` is a float32, null where the stage takes all that reach it. `finish`: the entry that turns this
+    stage's logits into labels, null where the stage gives labels itself. `rate`: share of test images that left here.
+    """
+
+    entry: str
+    exit: str
+    head: str
+    threshold: float | None
+    finish: str | None
+    rate: float
+
+
+class LatencyFigure(msgspec.Struct, frozen=True):
+    """A latency in ns with its interval, its raw samples, and how it came about."""
+
+    value_ns: float
+    low_ns: float
+    high_ns: float
+    provenance: Provenance
+    samples_ns: tuple[int, ...] = ()
+    note: str = ""
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Latency on the target: expected over the exit rates, worst path, and the reference network's.
+
+    `by_exit`: the path to each stage's exit, finish included. `device`: who ran it; null for a pure prediction.
+    """
+
+    expected: LatencyFigure
+    worst: LatencyFigure
+    by_exit: tuple[LatencyFigure, ...]
+    reference: LatencyFigure | None = None
+    strongest_single_exit: LatencyFigure | None = None
+    device: DeviceIdentity | None = None
+
+
+class Accuracy(msgspec.Struct, frozen=True):
+    """mIoU in 0..1 of one network on one split; `what`: "deployment", "reference", "strongest single exit", ..."""
+
+    what: str
+    split: Literal["search", "test"]
+    miou: float
+    images: int
+    precision: str
+    class_iou: tuple[float | None, ...] = ()
+
+
+class Licence(msgspec.Struct, frozen=True):
+    """Under what terms a part of the bundle stands: "weights", "training data", ..."""
+
+    part: str
+    licence: str
+    source: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of manifest.json. `created`: ISO 8601, UTC. `classes` in index order; `policy`: exit policy's name.
+
+    `files`: SHA-256 by file name of everything beside the manifest. `artifact.path` is relative to the bundle.
+    """
+
+    schema: int = SCHEMA
+    created: str
+    target: Target
+    setting: Literal["budgeted", "adaptive", "anytime"]
+    policy: str
+    classes: tuple[SegmentationClass, ...]
+    input: ImageInput
+    stages: tuple[Stage, ...]
+    latency: Latency
+    accuracy: tuple[Accuracy, ...]
+    artifact: Artifact
+    versions: dict[str, str]
+    licences: tuple[Licence, ...]
+    files: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def plan(self) -> CascadePlan:
+        """How a host drives the stages."""
+        return CascadePlan(
+            stages=tuple(stage.entry for stage in self.stages),
+            thresholds=tuple(stage.threshold for stage in self.stages if stage.threshold is not None),
+            finish=tuple(stage.finish for stage in self.stages if stage.finish is not None),
+        )
+
+
+class _Header(msgspec.Struct):
+    schema: int
+
+
+def decode_manifest(content: bytes, where: str) -> Manifest:
+    """The manifest in `content`; `where` names it in errors.
+
+    Raises:
+        InputError: no JSON, no manifest, or a schema newer than this version reads.
+    """
+    try:
+        found = msgspec.json.decode(content, type=_Header).schema
+        if found > SCHEMA:
+            raise InputError(f"{where} has schema {found}, this version reads up to {SCHEMA}: update the project")
+        return msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise InputError(f"{where} is no manifest of a deployment: {error}") from error
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Indented JSON; floats round-trip."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of manifest.json, as kept in docs/manifest.schema.json."""
+    schema = msgspec.json.schema(Manifest)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Deployment manifest", **schema}
+
+
+def schema_text() -> str:
+    """The text of docs/manifest.schema.json; written again by `python -m mobile_export.manifest > FILE`."""
+    return msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode() + "\n"
+
+
+if __name__ == "__main__":
+    print(schema_text(), end="")
