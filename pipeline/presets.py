@@ -35,8 +35,10 @@ SMOKE = Preset(
     area=64 * 64,
     amounts=DataAmounts(train=256, search=48, certify=48, test=48),
     training=TrainingSchedule(
-        exit_dropout=StageSchedule(steps=90, batch=8, head_rate=3e-3, backbone_rate=1e-3),
+        exit_dropout=StageSchedule(steps=150, batch=8, head_rate=2e-3, backbone_rate=2e-3),
         distillation=StageSchedule(steps=30, batch=8, head_rate=3e-3),
+        scale=(0.9, 1.3),
+        photometric=0.15,
     ),
 )
 
