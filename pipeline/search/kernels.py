@@ -17,7 +17,7 @@ from numba import config, njit
 
 from device_profiler.files import cache_folder
 
-config.CACHE_DIR = str(cache_folder("numba"))
+config.CACHE_DIR = str(cache_folder("numba"))  # type: ignore[attr-defined]  # set by numba at run time
 
 SCREEN = np.float32(2e-5)  # float32's error of a mean over classes is well below this
 TIE, MIOU, LATENCY = 1e-12, 1e-9, 1e-6  # as in configuration.py
