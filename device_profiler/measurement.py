@@ -8,7 +8,10 @@ Provenance = Literal["measured", "emulated", "predicted"]
 
 
 class DeviceIdentity(msgspec.Struct, frozen=True):
-    """Who the phone says it is (getprop), and how it was reached. `emulated` is what the phone declares, never its address."""
+    """Who the phone says it is (getprop), and how it was reached.
+
+    `emulated` is what the phone declares, never read from its address.
+    """
 
     address: str
     model: str
@@ -25,10 +28,14 @@ class DeviceIdentity(msgspec.Struct, frozen=True):
 class Measurement(msgspec.Struct, frozen=True):
     """Latency of one entry point (or cascade path) on one device.
 
-    `key`: structure hash of a part, or artifact hash + entry of a whole. `samples_ns`: every timed run. `median_ns`,
-    `low_ns`, `high_ns`: median with its 95 % bootstrap interval over the samples (all equal on a virtual clock).
-    `actual_unit` is the unit whose time this is; `requested_unit` the one asked for. `state_*`: battery, temperature,
-    thermal status and clocks before and after. `versions`: runtime, runner, protocol, device model.
+    `key`: structure hash of a part, or artifact hash + entry of a whole. `samples_ns`: every timed run, or the one
+    predicted figure. `median_ns`, `low_ns`, `high_ns`: median with its 95 % bootstrap interval over the samples (all
+    equal on a virtual clock and for a prediction). `actual_unit`: the unit that really computed; where the provenance
+    is "predicted", the times are the device model's for `requested_unit`, and `executed_ns` are the samples of the run
+    on `actual_unit` that gave the outputs. `state_*`: battery, temperature, thermal status and clocks before and
+    after. `versions`: runtime, runner, protocol, device model. `peak_rss_kb` is the emulator's process on an emulated
+    phone. `overhead_ns`: the share of a predicted `median_ns` that is paid for each call, whatever it computes: parts
+    that will be one program pay it once.
     """
 
     key: str
@@ -49,3 +56,5 @@ class Measurement(msgspec.Struct, frozen=True):
     state_after: dict[str, str]
     versions: dict[str, str]
     note: str = ""
+    executed_ns: tuple[int, ...] = ()
+    overhead_ns: float = 0.0

@@ -26,10 +26,24 @@ class Operator(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Call:
-    """One entry point (ExecuTorch method or LiteRT signature) with its inputs, as stored (int8 where the entry is int8)."""
+    """One entry point (ExecuTorch method or LiteRT signature) with its inputs, as stored (int8 where it takes int8)."""
 
     entry: str
     inputs: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A call to measure: under which `key` its latency is kept, and the operators behind it, in order of execution."""
+
+    key: str
+    call: Call
+    operators: tuple[Operator, ...]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one run."""
+        return sum(operator.macs for operator in self.operators)
 
 
 class CascadePlan(msgspec.Struct, frozen=True):

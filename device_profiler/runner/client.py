@@ -33,11 +33,15 @@ def no_progress(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Runner:
-    """A runner on a device. `root` is the folder on the device that holds runners and runs."""
+    """A runner on a device. `root` is the folder on the device that holds runners and runs.
+
+    `cores`: hexadecimal mask of the cores that it is kept to, or None.
+    """
 
     transport: Transport
     program: RunnerFolder
     root: str
+    cores: str | None = None
 
     @property
     def version(self) -> str:
@@ -102,7 +106,8 @@ class Runner:
         ended = False
         try:
             self._push_job(run, artifact, folder)
-            run.start(f"{self.program.command(self._program_folder)} {run.folder}/job")
+            pinned = f"taskset {self.cores} " if self.cores else ""
+            run.start(f"{pinned}{self.program.command(self._program_folder)} {run.folder}/job")
             finished = run.wait(timeout_s, lambda done: progress(min(done, total), total))
             ended = True
             lines = self._checked(finished, total, artifact)

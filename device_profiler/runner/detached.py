@@ -19,7 +19,7 @@ _MARK = "#state "
 
 @dataclass(frozen=True)
 class Finished:
-    """How a detached command ended: its exit code, the lines of its result file, the end of its log."""
+    """How a detached command ended: its exit code, the lines of its result file, the end of its log if it failed."""
 
     exit_code: int
     lines: tuple[str, ...]
@@ -70,7 +70,7 @@ class DetachedRun:
                     f"the run on {self.transport.address} vanished after {len(self._lines)} results: {self._log()}"
                 )
             if state != "alive":
-                return Finished(int(state), tuple(self._lines), self._log())
+                return Finished(int(state), tuple(self._lines), self._log() if state != "0" else "")
             if time.monotonic() > deadline:
                 self.kill()
                 raise DeviceTimeoutError(

@@ -25,8 +25,8 @@ class Repetitions:
     limit_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.warmup < 0 or self.iterations < 1 or self.threads < 1:
-            raise InputError(f"{self}: warmup must be >= 0, iterations and threads >= 1")
+        if self.warmup < 0 or self.iterations < 0 or self.threads < 1:
+            raise InputError(f"{self}: warmup and iterations must be >= 0, threads >= 1")
 
 
 @dataclass

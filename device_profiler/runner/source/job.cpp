@@ -63,7 +63,7 @@ bool take_setting(Job& job, const Words& words) {
   else if (name == "outputs") job.outputs = words[1];
   else if (name == "threads") job.threads = static_cast<int>(whole_number(words[1], 1));
   else if (name == "warmup") job.warmup = static_cast<int>(whole_number(words[1], 0));
-  else if (name == "iterations") job.iterations = static_cast<int>(whole_number(words[1], 1));
+  else if (name == "iterations") job.iterations = static_cast<int>(whole_number(words[1], 0));
   else if (name == "limit") job.limit_s = static_cast<unsigned>(whole_number(words[1], 0));
   else if (name == "call") job.calls.push_back({words[1], {}});
   else if (name == "finish") job.finish.push_back(words[1]);

@@ -7,7 +7,7 @@
 //   outputs PATH                            raw little-endian values of all outputs are written here
 //   threads N
 //   warmup N                                untimed runs before the samples (the first run of all is reported apart)
-//   iterations N                            timed runs
+//   iterations N                            timed runs; with none, an entry or image runs once
 //   limit SECONDS                           wall time after which the runner ends itself, should the host be gone; 0: none
 //   call ENTRY                              run one entry point; its inputs follow in order
 //   input OFFSET DTYPE EXTENT,EXTENT,...    an input of the call above: where its values start in the inputs file ("-": a scalar)

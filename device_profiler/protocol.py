@@ -1,0 +1,304 @@
+"""How a latency is taken: what runs how often, what makes a figure valid, and what it may be called.
+
+- virtual clock (our emulated phone): deterministic, so the first run warms up and two samples suffice; called emulated.
+- wall clock (a real phone): awake, cool, charged, on its big cores; several launches in shuffled order, each until its
+  samples settle; the median with its bootstrap interval over the launches; called measured.
+- an NPU that is only emulated: the artifact runs on the phone's CPU for its outputs, the time comes from the device
+  model; called predicted.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from device_profiler import conditions
+from device_profiler.device import Device, read_state
+from device_profiler.errors import DeviceError, InputError
+from device_profiler.measurement import Measurement
+from device_profiler.prediction import Prediction, load_model, predict
+from device_profiler.runner.client import Progress, Runner, install, no_progress
+from device_profiler.runner.results import Affine, CallResult, CascadeResult
+from device_profiler.runner.wheels import WHEELS
+from device_profiler.sampling import VIRTUAL, WALL, Effort, Launch, Result, Series, settled_series, virtual_series
+from device_profiler.store import PROTOCOL
+from device_profiler.targets import Target
+from device_profiler.workload import Array, Call, CascadePlan, Operator, Workload
+
+PROTOCOL_VERSION = "1"
+DEFAULT_LIMIT_S = 1800.0
+
+# Multiply-adds a second that the emulated phone gets through on a busy core of the host: only for the estimate.
+_EMULATED_MACS_S = {"fp32": 7e7, "int8": 4e8}
+_CALL_OVERHEAD_S = 0.3
+_TIMEOUT_FACTOR, _LEAST_TIMEOUT_S = 10.0, 300.0
+
+
+@dataclass(frozen=True)
+class MeasuredCall:
+    """A measurement with the outputs that the phone gave, as stored, and their quantisation."""
+
+    measurement: Measurement
+    outputs: tuple[Array, ...]
+    quantization: tuple[Affine | None, ...]
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What a measurement is of: `operators` of one run, in groups that are handed over one by one."""
+
+    key: str
+    entry: str
+    operators: tuple[tuple[Operator, ...], ...]
+
+    @property
+    def macs(self) -> int:
+        return sum(operator.macs for group in self.operators for operator in group)
+
+
+def protocol_version(target: Target) -> str:
+    """What a kept figure must agree in to be used again: protocol, runtime and, where it predicts, the device model."""
+    wheel = WHEELS[target.runtime]
+    parts = [PROTOCOL_VERSION, wheel.package, wheel.version]
+    if target.device_model is not None:
+        parts.append(load_model(target.device_model).fingerprint)
+    return " ".join(parts)
+
+
+def measure_calls(
+    device: Device,
+    target: Target,
+    artifact: Path,
+    workloads: Sequence[Workload],
+    *,
+    threads: int = 1,
+    limit_s: float = DEFAULT_LIMIT_S,
+    progress: Progress = no_progress,
+) -> list[MeasuredCall]:
+    """Latency and outputs of entry points of `artifact`, in the order of `workloads`.
+
+    Raises:
+        InputError: under emulation it would take longer than `limit_s` (with the estimate), or several threads on a
+            virtual clock.
+        DeviceError: the phone failed, is not fit, did not settle, or its NPU can't be measured by our runners.
+        VerificationError: the artifact can't run.
+    """
+    session = _Session(device, target, threads, limit_s)
+    subjects = [_Subject(work.key, work.call.entry, (work.operators,)) for work in workloads]
+    session.check(subjects)
+    runner = session.runner()
+
+    def launch(order: Sequence[int], effort: Effort) -> list[CallResult]:
+        calls: list[Call] = [workloads[index].call for index in order]
+        return runner.run(
+            artifact,
+            calls,
+            warmup=effort.warmup,
+            iterations=effort.iterations,
+            threads=threads,
+            timeout_s=session.timeout_s(subjects),
+            progress=progress,
+        )
+
+    measured = session.measure(runner, subjects, launch)
+    return [MeasuredCall(taken, result.outputs, result.quantization) for taken, result in measured]
+
+
+def measure_cascade(
+    device: Device,
+    target: Target,
+    artifact: Path,
+    plan: CascadePlan,
+    image: Array,
+    *,
+    key: str,
+    operators: Mapping[str, tuple[Operator, ...]],
+    threads: int = 1,
+    limit_s: float = DEFAULT_LIMIT_S,
+    progress: Progress = no_progress,
+) -> list[Measurement]:
+    """Latency of each path through a deployment, image in to labels out: one measurement an exit, in order.
+
+    The path to an exit is forced by its thresholds; `image` is as the first stage takes it. `operators` gives those of
+    each entry of `plan`. Measurements are kept under `key`, their `entry` is "path_0", "path_1", ... Raises as
+    `measure_calls`.
+    """
+    session = _Session(device, target, threads, limit_s)
+    subjects = [
+        _Subject(key, f"path_{exit}", tuple(operators[entry] for entry in path_entries(plan, exit)))
+        for exit in range(len(plan.stages))
+    ]
+    session.check(subjects)
+    runner = session.runner()
+
+    def launch(order: Sequence[int], effort: Effort) -> list[CascadeResult]:
+        results = []
+        for done, exit in enumerate(order):
+            results += runner.run_cascade(
+                artifact,
+                forced(plan, exit),
+                [image],
+                warmup=effort.warmup,
+                iterations=effort.iterations,
+                threads=threads,
+                timeout_s=session.timeout_s(subjects),
+            )
+            progress(done + 1, len(order))
+        return results
+
+    return [measurement for measurement, _ in session.measure(runner, subjects, launch)]
+
+
+def forced(plan: CascadePlan, exit: int) -> CascadePlan:
+    """`plan` with thresholds by which every image leaves at `exit`."""
+    thresholds = [float("-inf") if stage == exit else float("inf") for stage in range(len(plan.thresholds))]
+    return msgspec.structs.replace(plan, thresholds=tuple(thresholds))
+
+
+def path_entries(plan: CascadePlan, exit: int) -> tuple[str, ...]:
+    """The entries that run for an image that leaves at `exit`, in order."""
+    return (*plan.stages[: exit + 1], *plan.finish[exit : exit + 1])
+
+
+@dataclass(frozen=True)
+class _Session:
+    """One visit to a phone for one target."""
+
+    device: Device
+    target: Target
+    threads: int
+    limit_s: float
+
+    @property
+    def virtual(self) -> bool:
+        return self.device.identity.clock == "virtual"
+
+    @property
+    def effort(self) -> Effort:
+        return VIRTUAL if self.virtual else WALL
+
+    @property
+    def predicted(self) -> bool:
+        """Whether the target's unit can't run here and a device model stands in."""
+        return self.target.unit != "cpu"
+
+    def check(self, subjects: Sequence[_Subject]) -> None:
+        """Refuse what can't be done before anything is pushed."""
+        if not subjects:
+            raise InputError("nothing to measure: give at least one workload")
+        if self.predicted:
+            _check_unit(self.device, self.target)
+        if self.virtual and self.threads > 1:
+            raise InputError(f"{self.threads} threads on a virtual clock add up instead of overlapping: use 1")
+        if self.virtual and (estimate := self.estimate_s(subjects)) > self.limit_s:
+            macs = sum(subject.macs for subject in subjects)
+            raise InputError(
+                f"{len(subjects)} programs of {macs / 1e9:.3g} GMAC together would take about {estimate / 60:.0f} "
+                f"minutes on the emulated phone, the limit is {self.limit_s / 60:.0f}: take a smaller input or fewer "
+                f"candidates, or attach a {self.target.device} (--device SERIAL)"
+            )
+
+    def estimate_s(self, subjects: Sequence[_Subject]) -> float:
+        """Wall time under emulation, from multiply-adds."""
+        macs = sum(subject.macs for subject in subjects)
+        return macs * self.effort.runs / _EMULATED_MACS_S[self.target.precision] + _CALL_OVERHEAD_S * len(subjects)
+
+    def timeout_s(self, subjects: Sequence[_Subject]) -> float:
+        """How long one launch may take."""
+        return max(_LEAST_TIMEOUT_S, self.estimate_s(subjects) * _TIMEOUT_FACTOR)
+
+    def runner(self) -> Runner:
+        runner = install(self.device.transport, self.target.runtime)
+        return runner if self.virtual else replace(runner, cores=conditions.big_cores(self.device.transport))
+
+    def measure(
+        self, runner: Runner, subjects: Sequence[_Subject], launch: Launch[Result]
+    ) -> list[tuple[Measurement, Result]]:
+        """Launch as often as the clock asks for; each subject's measurement with a result of its last launch."""
+        transport, entries = self.device.transport, [subject.entry for subject in subjects]
+        if self.virtual:
+            before = read_state(transport)
+            series = virtual_series(entries, launch)
+        else:
+            before = conditions.wait_until_fit(transport)
+            with conditions.steady(transport):
+                series = settled_series(entries, launch)
+        after = read_state(transport)
+        versions = self._versions(runner)
+        return [
+            (self._measurement(subject, one, before, after, versions), one.last)
+            for subject, one in zip(subjects, series, strict=True)
+        ]
+
+    def _versions(self, runner: Runner) -> dict[str, str]:
+        versions = {PROTOCOL: protocol_version(self.target), "runner": runner.version}
+        if self.target.device_model is not None:
+            versions["device_model"] = load_model(self.target.device_model).fingerprint
+        return versions
+
+    def _measurement(
+        self,
+        subject: _Subject,
+        series: Series[Result],
+        before: dict[str, str],
+        after: dict[str, str],
+        versions: dict[str, str],
+    ) -> Measurement:
+        taken = Measurement(
+            key=subject.key,
+            entry=subject.entry,
+            target=self.target.name,
+            requested_unit=self.target.unit,
+            actual_unit="cpu",
+            provenance=self.device.provenance,
+            samples_ns=series.samples_ns,
+            median_ns=series.interval.median,
+            low_ns=series.interval.low,
+            high_ns=series.interval.high,
+            load_ns=series.last.load_ns,
+            first_ns=series.last.first_ns,
+            peak_rss_kb=series.last.peak_rss_kb,
+            identity=self.device.identity,
+            state_before=before,
+            state_after=after,
+            versions=versions,
+            note=series.note,
+        )
+        return self._predicted(taken, subject) if self.predicted else taken
+
+    def _predicted(self, taken: Measurement, subject: _Subject) -> Measurement:
+        """The device model's time in place of the CPU's, which is kept beside it."""
+        assert self.target.device_model is not None
+        predictions = [predict(group, load_model(self.target.device_model)) for group in subject.operators]
+        total = sum(prediction.total_ns for prediction in predictions)
+        overhead = sum(prediction.overhead_ns for prediction in predictions)
+        return msgspec.structs.replace(
+            taken,
+            provenance="predicted",
+            samples_ns=(round(total),),
+            median_ns=total,
+            low_ns=total,
+            high_ns=total,
+            executed_ns=taken.samples_ns,
+            overhead_ns=overhead,
+            note=_prediction_note(predictions, taken),
+        )
+
+
+def _check_unit(device: Device, target: Target) -> None:
+    """A CPU time must never pass for an accelerator's."""
+    if not device.identity.emulated:
+        raise DeviceError(
+            f"the {target.unit.upper()} of {device.identity.model} can't be measured by our runners, which compute on "
+            "the CPU: NNAPI is reached only by LiteRT's own benchmark_model; use a CPU target on this phone, or "
+            "--device emulated for a predicted figure"
+        )
+    if target.device_model is None:
+        raise DeviceError(f"target {target.name} has no device model: its {target.unit.upper()} can't be predicted")
+
+
+def _prediction_note(predictions: Sequence[Prediction], taken: Measurement) -> str:
+    fallbacks = sorted({kind for prediction in predictions for kind in prediction.fallbacks})
+    note = f"outputs from the {taken.provenance} phone's CPU, median {taken.median_ns / 1e6:.3f} ms there"
+    return f"{note}; not taken by the unit: {', '.join(fallbacks)}" if fallbacks else note
