@@ -5,7 +5,6 @@ Addresses: HOST:PORT reaches an adbd over TCP (a network phone or an emulated on
 
 import os
 import re
-import secrets
 import shlex
 import socket
 import stat
@@ -151,7 +150,8 @@ class AdbShellTransport:
                 raise DeviceError(f"{remote} changed on its way from {self.address}; pull it again")
 
     def _push(self, local: Path, remote: str, digest: str, mode: int) -> None:
-        partial = f"{remote}.{secrets.token_hex(4)}.partial"
+        # Named by content: what a broken connection leaves is overwritten by the next try.
+        partial = f"{remote}.{digest[:12]}.partial"
         quoted = shlex.quote(partial)
         try:
             self._adb(lambda: self._device.push(str(local), partial, stat.S_IFREG | mode,
@@ -219,8 +219,8 @@ class AdbShellTransport:
                                       f"{_ADDRESS_RULE}") from error
         except (adb_errors.InvalidCommandError, adb_errors.InvalidChecksumError, ConnectionResetError) as error:
             self.close()
-            raise ConnectionLostError(f"what listens at {self.address} is no adbd: it does not speak ADB's protocol; "
-                                      f"check the port") from error
+            raise ConnectionLostError(f"what listens at {self.address} is no adbd, or one that is just starting: it "
+                                      f"does not speak ADB's protocol; check the port, or try again") from error
         except TimeoutError as error:
             self.close()
             raise DeviceTimeoutError(f"{self.address} did not answer as an adbd in time: the host is away, or what "

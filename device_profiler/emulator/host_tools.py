@@ -20,7 +20,7 @@ SOURCES = resources.files("device_profiler.emulator")
 
 @dataclass(frozen=True)
 class HostTools:
-    """Folder with qemu, its libraries, the static interpreter and the clock plugin; self-contained."""
+    """Folder with qemu, its libraries, the static interpreter, the clock plugin and what names processes."""
 
     folder: Path
 
@@ -30,7 +30,8 @@ class HostTools:
 
     def qemu_command(self, seen_as: str) -> list[str]:
         """How qemu is started where this folder is seen as `seen_as`: by its own loader, on its own libraries."""
-        return [f"{seen_as}/lib/{loader_name()}", "--library-path", f"{seen_as}/lib", f"{seen_as}/qemu-aarch64"]
+        return [f"{seen_as}/lib/{loader_name()}", "--library-path", f"{seen_as}/lib",
+                "--preload", f"{seen_as}/process_name.so", f"{seen_as}/qemu-aarch64"]
 
     def write_arguments(self, destination: Path, profile: PhoneProfile, seen_as: str) -> None:
         """Write the interpreter's two argument files for `profile` into the folder `destination`."""
@@ -69,23 +70,22 @@ def host_tools() -> HostTools:
                           f"and use --device SERIAL or HOST:PORT")
     tree = debian.fetch(["qemu-user"], suite=QEMU_SUITE)
     compiler = toolchain.host_compiler()
-    interpreter = compiler.compile([_source("interpreter.c")], "interpreter", flags=["-O2", "-static"], language="c")
-    plugin = compiler.compile([_source("clock_plugin.c")], "clock_plugin.so", language="c",
-                              flags=["-O2", "-shared", "-fPIC"])
-    key = sha256_bytes(f"{tree} {interpreter} {plugin}".encode())[:16]
-    return HostTools(built_once(cache_folder("emulator", "host") / key,
-                                lambda folder: _gather(folder, tree, interpreter, plugin)))
+    own = [compiler.compile([_source("interpreter.c")], "interpreter", flags=["-O2", "-static"], language="c")]
+    own += [compiler.compile([_source(f"{name}.c")], f"{name}.so", flags=["-O2", "-shared", "-fPIC"], language="c")
+            for name in ("clock_plugin", "process_name")]
+    key = sha256_bytes(f"{tree} {own}".encode())[:16]
+    return HostTools(built_once(cache_folder("emulator", "host") / key, lambda folder: _gather(folder, tree, own)))
 
 
 def _source(name: str) -> Path:
     return Path(str(SOURCES.joinpath(name)))
 
 
-def _gather(folder: Path, tree: Path, interpreter: Path, plugin: Path) -> None:
+def _gather(folder: Path, tree: Path, own: list[Path]) -> None:
     (folder / "lib").mkdir()
     for place in sorted(tree.glob("usr/lib/*-linux-gnu")) + sorted(tree.glob("lib/*-linux-gnu")):
         for library in sorted(place.glob("*.so.*")):
             shutil.copy(library.resolve(), folder / "lib" / library.name)
     shutil.copy(tree / "usr/bin/qemu-aarch64", folder / "qemu-aarch64")
-    shutil.copy(interpreter, folder / "interpreter")
-    shutil.copy(plugin, folder / "clock_plugin.so")
+    for path in own:
+        shutil.copy(path, folder / path.name)

@@ -16,7 +16,7 @@ def phone() -> Iterator[EmulatedPhone]:
     """One emulated Pixel 7 in the form that this machine runs best; removed at the end."""
     if not debian.available():
         pytest.skip("emulated phones are built from Debian packages, which can't be fetched here")
-    started = start_phone("pixel7")
+    started = start_phone("pixel7", keep=False)
     yield started
     if started in list_phones():
         stop_phone(started.address)

@@ -1,0 +1,87 @@
+"""The compilers, above all the unpacked ones: what they build really runs, on this machine and on the phone."""
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from device_profiler import debian, toolchain
+from device_profiler.errors import DeviceError, InputError
+from device_profiler.toolchain import Compiler
+from device_profiler.transport import AdbShellTransport
+
+pytestmark = pytest.mark.skipif(not debian.available(), reason="Debian packages can't be fetched here")
+CXX17 = ("-std=c++17", "-O2", "-pthread")
+
+
+@pytest.fixture
+def compiler() -> Iterator[Compiler]:
+    yield toolchain.host_compiler()
+
+
+def test_the_unpacked_cross_compiler_builds_what_the_phone_runs(
+    threaded_source: Path, transport: AdbShellTransport
+) -> None:
+    cross = toolchain.unpacked_cross_compiler()
+    assert cross.sysroot is not None
+    program = cross.compile([threaded_source], "threaded", flags=CXX17)
+    transport.push(program, "/data/local/tmp/threaded")
+    result = transport.shell("/data/local/tmp/threaded")
+    assert (result.exit_code, result.output) == (0, "sum 14\ncaught\n")
+
+
+def test_the_unpacked_host_compiler_builds_what_this_machine_runs(threaded_source: Path) -> None:
+    host = toolchain.unpacked_host_compiler()
+    assert host.sysroot is not None
+    program = host.compile([threaded_source], "threaded", flags=CXX17)
+    assert subprocess.run([program], capture_output=True, text=True).stdout == "sum 14\ncaught\n"
+
+
+@pytest.mark.parametrize("make", [toolchain.unpacked_cross_compiler, toolchain.unpacked_host_compiler])
+def test_an_unpacked_compiler_runs_on_its_own_libraries(make: Callable[[], Compiler]) -> None:
+    """Nothing but the C library (and what belongs to it) may come from this machine: it need not be installed there."""
+    compiler = make()
+    tree = compiler.sysroot
+    assert tree is not None
+    tools = [*tree.glob("usr/lib/gcc*/*/*/cc1plus"), *tree.glob("usr/lib/gcc*/*/*/collect2"),
+             *tree.glob("usr/bin/*as"), *tree.glob("usr/bin/*ld.bfd")]
+    assert len(tools) >= 4
+    for tool in tools:
+        listed = subprocess.run(["ldd", tool], capture_output=True, text=True, env=dict(compiler.environment)).stdout
+        foreign = [line.split()[0] for line in listed.splitlines() if "/" in line and "/toolchain/" not in line]
+        names = {re.split(r"[.-]", Path(name).name)[0] for name in foreign}
+        assert names <= {"libc", "libm", "libstdc++", "libgcc_s", "ld"}
+
+
+def test_an_installed_cross_compiler_that_can_not_link_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gcc", "g++"):
+        fake = tmp_path / f"{toolchain.PHONE_TRIPLET}-{name}"
+        fake.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "fake 1.0" || exit 1\n')
+        fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert toolchain.cross_compiler.__wrapped__() == toolchain.unpacked_cross_compiler()
+
+
+def test_the_result_is_kept_until_something_changes(compiler: Compiler, tmp_path: Path) -> None:
+    source, header = tmp_path / "answer.c", tmp_path / "answer.h"
+    header.write_text("#define ANSWER 41\n")
+    source.write_text('#include "answer.h"\nint main(void) { return ANSWER; }\n')
+    first = compiler.compile([source], "answer", language="c")
+    assert compiler.compile([source], "answer", language="c") == first
+    assert compiler.compile([source], "answer", language="c", flags=["-O2"]) != first
+    header.write_text("#define ANSWER 42\n")
+    assert subprocess.run([compiler.compile([source], "answer", language="c")]).returncode == 42
+
+
+def test_what_the_compiler_refuses_is_told_in_one_line(compiler: Compiler, tmp_path: Path) -> None:
+    source = tmp_path / "wrong.cpp"
+    source.write_text("int main() { return missing_name; }\n")
+    with pytest.raises(DeviceError, match=r"can't compile wrong: .*error: .*missing_name") as caught:
+        compiler.compile([source], "wrong")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"absent\.cpp does not exist"):
+        compiler.compile([tmp_path / "absent.cpp"], "wrong")

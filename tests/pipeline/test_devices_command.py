@@ -1,0 +1,53 @@
+"""`devices` as a user types it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from device_profiler import debian
+
+ROOT = Path(__file__).parents[2]
+
+
+def devices(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", "devices", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, env=environment)
+
+
+@pytest.mark.skipif(not debian.available(), reason="Debian packages can't be fetched here")
+def test_a_phone_is_added_listed_and_removed() -> None:
+    added = devices("add", "--emulated", "pixel7", "--json")
+    assert added.returncode == 0, added.stderr
+    [device] = json.loads(added.stdout)["devices"]
+    address = device["address"]
+    try:
+        assert device["emulated"] and device["model"] == "Pixel 7" and "pixel7-cpu" in device["targets"]
+        listed = json.loads(devices("--json").stdout)["devices"]
+        assert [item for item in listed if item["address"] == address] == [device]
+        assert f"{address}" in devices().stdout
+    finally:
+        removed = devices("remove", address, "--json")
+    assert json.loads(removed.stdout) == {"removed": [address]}
+    assert address not in devices("--json").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("add",), "wants --emulated PROFILE; known profiles: pixel7"),
+        (("add", "--emulated", "nexus"), "unknown phone profile 'nexus'; known profiles: pixel7"),
+        (("remove",), "wants the address of an emulated phone"),
+        (("remove", "127.0.0.1:1"), "no emulated phone at '127.0.0.1:1'"),
+        (("list", "127.0.0.1:1"), "takes no address"),
+        (("--form", "vm"), "belong to `devices add`"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(words: tuple[str, ...], message: str) -> None:
+    done = devices(*words)
+    assert done.returncode == 2 and done.stdout == ""
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
