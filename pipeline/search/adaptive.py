@@ -7,6 +7,7 @@ search fixes the first candidates and their thresholds and cuts what admissible 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from pipeline.search.configuration import LATENCY_TOLERANCE, TIE_MIOU
 from pipeline.search.goal import Found, Goal
 from pipeline.search.space import SearchSpace
+from pipeline.search.surrogate import Surrogate
 
 CELLS_PER_TASK = 20_000_000  # threshold pairs: about a third of a second, so that a time limit is kept
-Z_BLOCK = 8  # candidates z whose class sums stay in the second-level cache together
+Z_BLOCK = 16  # candidates z whose class sums stay in the second-level cache together
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +40,12 @@ class Task:
     x: int | None
     ys: tuple[int, ...]
     zs: tuple[int, ...]
-
-    @property
-    def candidates(self) -> tuple[int, ...]:
-        """Every candidate that a configuration of this task may use behind its prefix."""
-        return ((self.x,) if self.x is not None else ()) + self.ys + self.zs
+    surrogate: Surrogate | None = None  # covers the prefix's exits too
 
 
 def root(space: SearchSpace) -> Prefix:
     """Nothing chosen yet: every image is there."""
-    sums = np.zeros(2 * space.lanes, dtype=space.packed.dtype)
+    sums = np.zeros(2 * space.lanes, dtype=space.totals.dtype)
     sums[space.lanes + space.classes :] = 1  # padding: 0 / 1
     return Prefix((), (), np.ones(space.images, dtype=bool), sums, 0.0)
 
@@ -62,7 +60,7 @@ def extend(space: SearchSpace, prefix: Prefix, candidate: int, level: int) -> Pr
         chosen,
         (*prefix.levels, level),
         prefix.remaining & ~leaving,
-        prefix.sums + space.packed[candidate][leaving].sum(axis=0, dtype=space.packed.dtype),
+        prefix.sums + space.packed[candidate][leaving].sum(axis=0, dtype=space.totals.dtype),
         prefix.cost + int(leaving.sum()) * cost,
     )
 
@@ -80,7 +78,7 @@ def single_exits(space: SearchSpace, goal: Goal) -> list[Found]:
 
 def single_exit_miou(space: SearchSpace, candidate: int) -> float:
     """mIoU of one candidate over all images."""
-    sums = space.packed[candidate].sum(axis=0, dtype=np.int64)
+    sums = space.totals[candidate]
     inter, union = sums[: space.classes], sums[space.lanes : space.lanes + space.classes]
     return float(np.mean(inter[union > 0] / union[union > 0])) if (union > 0).any() else 0.0
 
@@ -90,14 +88,16 @@ def tie_key_of(space: SearchSpace, chosen: tuple[int, ...]) -> tuple[int, tuple[
     return len(chosen), tuple(int(space.exit_of[c]) for c in chosen), tuple(space.names[c] for c in chosen)
 
 
-def tasks_behind(space: SearchSpace, prefix: Prefix, exits: tuple[int, ...]) -> Iterator[Task]:
+def tasks_behind(
+    space: SearchSpace, prefix: Prefix, exits: tuple[int, ...], surrogate: Surrogate | None
+) -> Iterator[Task]:
     """Tasks that cover every head and threshold of the two or three `exits` behind the prefix."""
     *first, y_exit, z_exit = exits
     xs: tuple[int | None, ...] = space.by_exit[first[0]] if first else (None,)
     for zs in _blocks(space.by_exit[z_exit], Z_BLOCK):
         for x in xs:
             for ys in _blocks(space.by_exit[y_exit], _y_block(space, x, space.by_exit[y_exit], len(zs))):
-                yield Task(prefix, x, ys, zs)
+                yield Task(prefix, x, ys, zs, surrogate)
 
 
 def run_task(
@@ -113,9 +113,10 @@ def run_task(
     found = np.full((len(task.ys), len(task.zs), 4), -1.0)
     limits = (float(bounds[0]) * space.images, float(bounds[1]), float(goal.max_worst))
     kernels.scan(
-        (0,) * space.lanes, space.packed, space.rank, space.levels, space.classes, space.always_present,
+        (0,) * space.lanes, _tables(space), space.classes, space.always_present,
         -1 if task.x is None else task.x, np.array(task.ys), np.array(task.zs), members, row_start, reach,
-        int(task.prefix.remaining.sum()), costs, space.head_cost, limits, goal.cheapest, tighten, found,
+        int(task.prefix.remaining.sum()), costs, limits, goal.cheapest, tighten,
+        _screen(space, task), found,
     )  # fmt: skip
     return _found(space, task, goal, found, tighten=tighten)
 
@@ -134,14 +135,34 @@ def run_front_task(space: SearchSpace, task: Task, max_worst: float, known: NDAr
         front = np.zeros((2, known.shape[1] + room))
         front[:, : known.shape[1]] = known * np.array([[space.images], [1.0]])
         points = kernels.scan_front(
-            (0,) * space.lanes, space.packed, space.rank, space.levels, space.classes, space.always_present,
+            (0,) * space.lanes, _tables(space), space.classes, space.always_present,
             -1 if task.x is None else task.x, np.array(task.ys), np.array(task.zs), members, row_start, reach,
-            int(task.prefix.remaining.sum()), costs, space.head_cost, float(max_worst), front, known.shape[1],
+            int(task.prefix.remaining.sum()), costs, float(max_worst), front, known.shape[1],
             worth, where,
         )  # fmt: skip
         if points >= 0:
             return [_found_at(space, task, tuple(int(v) for v in where[n]), worth[n]) for n in range(points)]
         room *= 8
+
+
+def _tables(space: SearchSpace) -> tuple[NDArray[Any], ...]:
+    """The kernels' view of the space."""
+    return space.packed, space.totals, space.rank, space.levels, space.head_cost
+
+
+def _screen(space: SearchSpace, task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """The surrogate as the kernel reads it: its offset counts the images that left, and those that reach x at x."""
+    if task.surrogate is None:
+        return np.zeros((0, 0)), np.zeros((0, 0)), 0.0
+    worth, remaining = task.surrogate.worth, np.ones(space.images, dtype=bool)
+    offset = task.surrogate.offset
+    for candidate, level in zip(task.prefix.chosen, task.prefix.levels, strict=True):
+        leaving = remaining & (space.rank[candidate] > level)
+        offset += float(worth[candidate, leaving].sum())
+        remaining &= ~leaving
+    if task.x is not None:
+        offset += float(worth[task.x, remaining].sum())
+    return worth, np.ascontiguousarray(worth[list(task.zs)].T), offset
 
 
 def _kernel_inputs(
@@ -156,22 +177,30 @@ def _kernel_inputs(
     prefix, ys, zs = task.prefix, list(task.ys), list(task.zs)
     heads = float(space.head_cost[list(prefix.chosen)].sum())
     early = len(prefix.chosen)
-    if task.x is None:
-        members = np.flatnonzero(prefix.remaining).astype(np.int32)
-        row_start = np.array([0, len(members)], dtype=np.int32)
-        reach, cost_x = prefix.sums, 0.0
-    else:
-        order = space.order[task.x]
-        ranks = space.rank[task.x]
-        members = order[prefix.remaining[order]]
-        row_start = np.searchsorted(ranks[members], np.arange(space.levels[task.x] + 1)).astype(np.int32)
-        reach = prefix.sums + space.packed[task.x][prefix.remaining].sum(axis=0, dtype=space.packed.dtype)
+    members, row_start, reach = _rows(space, task)
+    cost_x = 0.0
+    if task.x is not None:
         heads += float(space.head_cost[task.x])
         early += 1
         cost_x = float(space.depth_cost[task.x]) + heads + early * space.boundary
     cost_y = space.depth_cost[ys] + space.head_cost[ys] + heads + (early + 1) * space.boundary
     cost_z = space.depth_cost[zs] + space.head_cost[zs] + heads + (early + 1) * space.boundary
     return members, row_start, reach, (prefix.cost, cost_x, cost_y, cost_z)
+
+
+def _rows(space: SearchSpace, task: Task) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.generic]]:
+    """Images that reach x by their rank there, where each rank starts, and the class sums if all of them left at x."""
+    remaining = task.prefix.remaining
+    if task.x is None:
+        members = np.flatnonzero(remaining).astype(np.int32)
+        return members, np.array([0, len(members)], dtype=np.int32), task.prefix.sums
+    order, levels = space.order[task.x], int(space.levels[task.x])
+    if remaining.all():
+        return order, space.row_start[task.x, : levels + 1], task.prefix.sums + space.totals[task.x]
+    members = order[remaining[order]]
+    row_start = np.searchsorted(space.rank[task.x][members], np.arange(levels + 1)).astype(np.int32)
+    left = space.packed[task.x][remaining].sum(axis=0, dtype=space.totals.dtype)
+    return members, row_start, task.prefix.sums + left
 
 
 def _found(space: SearchSpace, task: Task, goal: Goal, found: NDArray[np.float64], *, tighten: bool) -> list[Found]:

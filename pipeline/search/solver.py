@@ -17,6 +17,7 @@ from pipeline.search.goal import Found, Goal, Incumbent
 from pipeline.search.infeasible import describe_infeasible
 from pipeline.search.objective import Objective
 from pipeline.search.space import SearchSpace, build_space
+from pipeline.search.surrogate import Linearisation, class_iou
 from pipeline.search.workers import run_until
 from pipeline.statistics import ExitStatistics
 
@@ -101,13 +102,22 @@ class AdaptiveTasks:
         self._current = 0
 
     def __iter__(self) -> Iterator[Task]:
-        start = root(self._space)
+        start, count, linearisation = root(self._space), 0, None
         for position, exits in enumerate(self._exit_sets):
             self._current = position
+            if len(exits) > count:  # around the best of the smaller configurations
+                count, linearisation = len(exits), self._linearisation()
+            surrogate = None if linearisation is None else linearisation.surrogate(exits)
             free = min(FREE_EXITS, len(exits))
             for prefix in prefixes(self._space, start, exits, free, self._incumbent):
-                yield from tasks_behind(self._space, prefix, exits[-free:])
+                yield from tasks_behind(self._space, prefix, exits[-free:], surrogate)
         self._current = len(self._exit_sets)
+
+    def _linearisation(self) -> Linearisation | None:
+        best = self._incumbent.best
+        if best is None or not self._space.always_present:
+            return None
+        return Linearisation(self._space, class_iou(self._space, best.chosen, best.levels))
 
     def unfinished(self) -> Sequence[tuple[int, ...]]:
         """The choices of exits that were not covered to the end."""

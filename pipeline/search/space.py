@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from pipeline.latency_table import LatencyTable
 from pipeline.search.configuration import Configuration
 from pipeline.statistics import ExitStatistics
 
+CACHE_LINE = 64  # bytes
 LANES = 8  # class sums are padded to a multiple of this: one SIMD register of 32-bit numbers
 
 
@@ -19,7 +21,8 @@ LANES = 8  # class sums are padded to a multiple of this: one SIMD register of 3
 class SearchSpace:
     """N candidates (exit, head), numbered by exit, then by head name.
 
-    packed: [N, I, 2P] pixels, intersections then unions of the classes that occur, padded with zeros to P lanes.
+    packed: [N, I, 2P] pixels, intersections then unions of the classes that occur, padded with zeros to P lanes, in the
+    narrowest integers that hold them; their sums are of the type of `totals`, wide enough for every routing.
     rank: [N, I] number of threshold intervals at or below the image's confidence: it leaves at interval t iff
     rank > t. levels: [N] intervals per candidate. thresholds: [N] float32 midpoints of the intervals, rising.
     order, row_start: images by rank, and where each rank starts ([N, I]; [N, levels + 2], ragged rows padded).
@@ -29,7 +32,8 @@ class SearchSpace:
     head_of: NDArray[np.int64]
     names: tuple[str, ...]
     by_exit: tuple[tuple[int, ...], ...]
-    packed: NDArray[np.int32] | NDArray[np.int64]
+    packed: NDArray[np.unsignedinteger | np.signedinteger]
+    totals: NDArray[np.int32] | NDArray[np.int64]  # [N, 2P] class sums over all images
     rank: NDArray[np.int32]
     levels: NDArray[np.int64]
     thresholds: tuple[NDArray[np.float32], ...]
@@ -88,7 +92,7 @@ def build_space(statistics: ExitStatistics, table: LatencyTable, threshold_grid:
     by_exit, slots, names = _candidates(statistics, table)
     exit_of = np.array([e for e, _ in slots], dtype=np.int64)
     head_of = np.array([h for _, h in slots], dtype=np.int64)
-    packed, classes, always_present = _pack(statistics, exit_of, head_of)
+    packed, totals, classes, always_present = _pack(statistics, exit_of, head_of)
     grids = [interval_thresholds(statistics.confidence[e, h], threshold_grid) for e, h in slots]
     ranks = [
         np.searchsorted(observed, statistics.confidence[e, h], side="right")
@@ -103,6 +107,7 @@ def build_space(statistics: ExitStatistics, table: LatencyTable, threshold_grid:
         names=names,
         by_exit=by_exit,
         packed=packed,
+        totals=totals,
         rank=rank,
         levels=levels,
         thresholds=tuple(middle for _, middle in grids),
@@ -156,20 +161,36 @@ def _candidates(
 
 def _pack(
     statistics: ExitStatistics, exit_of: NDArray[np.int64], head_of: NDArray[np.int64]
-) -> tuple[NDArray[np.int32] | NDArray[np.int64], int, bool]:
+) -> tuple[NDArray[np.unsignedinteger | np.signedinteger], NDArray[np.int32] | NDArray[np.int64], int, bool]:
     """Class sums of every candidate, without the classes that no candidate ever sees."""
-    union, intersection = statistics.union[exit_of, head_of], statistics.intersection[exit_of, head_of]
-    seen = union.any(axis=(0, 1))
-    always = bool((union[:, :, seen] > 0).all(axis=0).any(axis=0).all())
-    # Sums stay exact: 32 bits where no routing's union can overflow them, else 64.
-    largest = int(union.max(axis=0).sum(axis=0).max())
-    kind = np.int32 if largest < 2**30 else np.int64
+    slots = list(zip(exit_of, head_of, strict=True))
+    highest = np.max([statistics.union[slot] for slot in slots], axis=0)  # [I, C]
+    lowest = np.min([statistics.union[slot] for slot in slots], axis=0)
+    seen = highest.any(axis=0)
     classes = int(seen.sum())
     lanes = max(LANES, -(-classes // LANES) * LANES)
-    packed = np.zeros((len(exit_of), union.shape[1], 2 * lanes), dtype=kind)
-    packed[:, :, :classes] = intersection[:, :, seen]
-    packed[:, :, lanes : lanes + classes] = union[:, :, seen]
-    return packed, classes, always
+    packed = aligned((len(slots), len(highest), 2 * lanes), _narrowest(int(highest.max())))
+    for c, slot in enumerate(slots):
+        packed[c, :, :classes] = statistics.intersection[slot][:, seen]
+        packed[c, :, lanes : lanes + classes] = statistics.union[slot][:, seen]
+    # No routing's sum can overflow what holds the sum of the highest unions.
+    kind = np.int32 if int(highest.sum(axis=0).max()) < 2**30 else np.int64
+    totals = packed.sum(axis=1, dtype=kind)
+    return packed, totals, classes, bool((lowest[:, seen] > 0).any(axis=0).all())
+
+
+def _narrowest(largest: int) -> type[np.uint16] | type[np.int32] | type[np.int64]:
+    if largest < 2**16:
+        return np.uint16
+    return np.int32 if largest < 2**30 else np.int64
+
+
+def aligned(shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+    """Zeros that start on a cache line: the kernels' loads then touch as few lines as they can."""
+    size = int(np.prod(shape)) * np.dtype(kind).itemsize
+    raw = np.zeros(size + CACHE_LINE, dtype=np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE
+    return raw[start : start + size].view(kind).reshape(shape)
 
 
 def _row_starts(rank: NDArray[np.int32], most: int) -> NDArray[np.int32]:
