@@ -177,8 +177,19 @@ def drop_metadata_asserts(graph_module: fx.GraphModule) -> None:
             graph_module.graph.erase_node(node)
 
 
+ARITHMETIC = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)
+
+
+def float_scalars(graph_module: fx.GraphModule) -> None:
+    """x - 127 becomes x - 127.0: ExecuTorch makes a whole number a tensor that it casts off the delegate."""
+    for node in graph_module.graph.nodes:
+        if node.target in ARITHMETIC and type(node.args[1]) is int and node.meta["val"].is_floating_point():
+            node.args = (node.args[0], float(node.args[1]))
+
+
 REWRITES: tuple[Rewrite, ...] = (
     drop_metadata_asserts,
+    float_scalars,
     fold_symmetric_padding,
     fold_batch_norm,
     respell_hardsigmoid,

@@ -36,12 +36,13 @@ class Tolerance(msgspec.Struct, frozen=True):
 
 
 TOLERANCES: Mapping[str, Tolerance] = {
-    # fp32: the same arithmetic in another order.
+    # The same arithmetic in another order. Measured on EfficientNet-Lite0 at 256x256: 1e-4, 3e-6, 5e-7, 1.0.
     "fp32": Tolerance(max_error=1e-3, mean_error=1e-4, confidence_error=1e-4, label_agreement=0.999),
-    # int8: 256 steps a tensor; single values may be far off at edges, the mean may not.
+    # 256 steps a tensor; single values outside the calibrated range may be far off, the mean may not.
+    # Measured likewise: 2.9, 0.09, 0.006, 0.95.
     "int8": Tolerance(max_error=8.0, mean_error=0.25, confidence_error=0.05, label_agreement=0.85),
 }
-"""Acceptance by precision; measured figures and their margin: docs/parity.md."""
+"""Acceptance by precision."""
 
 Pairs = list[tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]]
 

@@ -31,14 +31,17 @@ class WorkerProcess:
     The worker ignores Ctrl-C (the parent decides), writes its output to a file, and ends with the parent.
     """
 
-    def __init__(self, handler_factory: Callable[..., Callable[[object], object]], *arguments: object) -> None:
+    def __init__(
+        self, handler_factory: Callable[..., Callable[[object], object]], *arguments: object, has_workers: bool = False
+    ) -> None:
+        """`has_workers`: the worker starts workers of its own, which a daemon may not."""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         handle, name = tempfile.mkstemp(prefix="mess-worker-", suffix=".log")
         os.close(handle)
         self._log = Path(name)
         self._process = context.Process(
-            target=_serve, args=(theirs, str(self._log), handler_factory, arguments), daemon=True
+            target=_serve, args=(theirs, str(self._log), handler_factory, arguments), daemon=not has_workers
         )
         self._process.start()
         theirs.close()

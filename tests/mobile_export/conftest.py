@@ -1,0 +1,69 @@
+"""What the tests of this package share: the tiny cascade converted once, exported once, bundled."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_conversion import Converted, convert
+from tiny_network import images
+
+from device_profiler.targets import find_target
+from mobile_export.artifact import Artifact
+from mobile_export.boundary import to_stored
+from mobile_export.bundle import Bundle, write_bundle
+from mobile_export.manifest import (
+    Accuracy,
+    ImageInput,
+    Latency,
+    LatencyFigure,
+    Licence,
+    Manifest,
+    SegmentationClass,
+    Stage,
+)
+from mobile_export.session import HostSession
+
+COLOURS = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0))
+
+
+@pytest.fixture(scope="session")
+def converted() -> Converted:
+    return convert()
+
+
+@pytest.fixture(scope="session")
+def artifact(converted: Converted, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    with pytest.MonkeyPatch.context() as patch:
+        return converted.export(patch, tmp_path_factory.mktemp("artifact") / "cascade.tflite")
+
+
+@pytest.fixture(scope="session")
+def manifest(artifact: Artifact) -> Manifest:
+    figure = LatencyFigure(value_ns=1.5e6, low_ns=1.4e6, high_ns=1.6e6, provenance="predicted", note="assumed clock")
+    return Manifest(
+        created="2025-01-01T00:00:00Z",
+        target=find_target("pixel7-npu"),
+        setting="adaptive",
+        policy="mean",
+        classes=tuple(SegmentationClass(f"class {n}", colour) for n, colour in enumerate(COLOURS)),
+        input=ImageInput((64, 64), "NHWC", "int8", quantization=artifact.entry("stage_0").inputs[0].quantization),
+        stages=(
+            Stage("stage_0", "exit1", "fcn-r1", 0.1, "finish_0", 0.75),
+            Stage("stage_1", "exit3", "fcn-r1", None, "finish_1", 0.25),
+        ),
+        latency=Latency(figure, figure, (figure, figure)),
+        accuracy=(Accuracy("deployment", "test", 0.5, 6, "int8", (0.5, None, 0.4, 0.6, 0.5)),),
+        artifact=artifact,
+        versions=artifact.toolchain,
+        licences=(Licence("weights", "Apache-2.0"),),
+    )
+
+
+@pytest.fixture
+def bundle(manifest: Manifest, artifact: Artifact, tmp_path: Path) -> Bundle:
+    image = images(1, seed=7)
+    with HostSession(Path(artifact.path), "litert") as session:
+        stored = to_stored(artifact.entry("stage_0").inputs[0], image)
+        labels = session.run_cascade(manifest.plan, stored).labels
+    sample = image[0].transpose(1, 2, 0).astype(np.uint8)
+    return write_bundle(tmp_path / "deployment", manifest, Path(artifact.path), sample, labels)
