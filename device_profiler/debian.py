@@ -118,11 +118,27 @@ def fetch(names: Sequence[str], *, suite: str | None = None, architecture: str |
     with _locked(folder):
         if known := _known(record_path, folder):
             return known
-        apt = _prepare(folder, suite, architecture)
-        files = _resolve(apt, names, dependencies)
-        tree = _unpacked(apt, names, files, dependencies)
-        write_atomic(record_path, msgspec.json.encode(_Record(tree.name, files)))
-        return tree
+        record = _fetch_once_more(folder, suite, architecture, names, dependencies)
+        write_atomic(record_path, msgspec.json.encode(record))
+        return folder / "unpacked" / record.folder
+
+
+def _fetch_once_more(folder: Path, suite: str, architecture: str, names: Sequence[str], dependencies: bool) -> _Record:
+    """Fetch; where that fails with lists that are not fresh, once more with fresh ones: a mirror moves on."""
+    began = time.time()
+    try:
+        return _fetch_now(_prepare(folder, suite, architecture), names, dependencies)
+    except DeviceError:
+        stamp = folder / "updated"
+        if not stamp.exists() or stamp.stat().st_mtime >= began:
+            raise
+        stamp.unlink()
+        return _fetch_now(_prepare(folder, suite, architecture), names, dependencies)
+
+
+def _fetch_now(apt: _Apt, names: Sequence[str], dependencies: bool) -> _Record:
+    files = _resolve(apt, names, dependencies)
+    return _Record(_unpacked(apt, names, files, dependencies).name, files)
 
 
 def direct_dependencies(name: str, *, suite: str, architecture: str) -> tuple[str, ...]:

@@ -144,7 +144,8 @@ def _installed(c: str, cxx: str) -> Compiler | None:
 
 
 def _unpacked(tree: Path, c: str, cxx: str) -> Compiler:
-    environment = {"LD_LIBRARY_PATH": str(_own_libraries(tree))}
+    # gcc looks for the assembler and the linker in PATH where it was not installed.
+    environment = {"LD_LIBRARY_PATH": str(_own_libraries(tree)), "PATH": f"{tree / 'usr/bin'}:{os.environ['PATH']}"}
     c_path, cxx_path = tree / "usr/bin" / c, tree / "usr/bin" / cxx
     return Compiler(c_path, cxx_path, f"{_version(cxx_path, environment)} {tree.name}", tree, environment)
 

@@ -2,6 +2,7 @@
 # Process 1 of the phone's user, mount, pid, net, ipc and uts namespaces.
 # Arguments: FOLDER of the phone (root/, emu/, binfmt/), INTERPRETER, LISTEN (file descriptor), NAME, ADBD, SHIM.
 set -eu
+PATH=/usr/sbin:/usr/bin:/sbin:/bin   # an ordinary user may lack chroot in PATH
 folder=$1 interpreter=$2 listen=$3 name=$4 adbd=$5 shim=$6
 root=$folder/root
 trap 'exit 75' TERM   # the phone's reboot: everything in the namespace ends, the supervisor starts anew
@@ -27,6 +28,9 @@ cd /
 while :; do
   chroot "$root" /system/bin/env -i PATH=/system/bin:/vendor/bin HOME=/ TMPDIR=/data/local/tmp \
     ANDROID_ROOT=/system ANDROID_DATA=/data LD_PRELOAD="$shim" ADBD_LISTEN="acceptfd:$listen" "$adbd" &
-  wait $! || echo "adbd ended with status $?; starting it again"
+  status=0
+  wait $! || status=$?
+  case $status in 126|127) echo "adbd can't be run"; exit 1 ;; esac
+  echo "adbd ended with status $status; starting it again"
   sleep 0.2
 done

@@ -74,10 +74,14 @@ def stop_phone(address: str) -> None:
 
 
 def _start_supervisor(folder: Path) -> None:
-    package_parent = Path(__file__).resolve().parents[2]
-    environment = os.environ | {"PYTHONPATH": str(package_parent)}
-    subprocess.run([sys.executable, "-m", "device_profiler.emulator.supervisor", str(folder)], env=environment,
-                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True, timeout=60)
+    places = [str(Path(__file__).resolve().parents[2]), *sys.path]
+    command = [sys.executable, "-m", "device_profiler.emulator.supervisor", str(folder)]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))},
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                          timeout=60)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise DeviceError(f"the emulated phone's supervisor does not start: {reason}")
 
 
 def _wait_until_up(folder: Path) -> EmulatedPhone:

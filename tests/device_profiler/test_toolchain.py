@@ -1,5 +1,6 @@
 """The compilers, above all the unpacked ones: what they build really runs, on this machine and on the phone."""
 
+import dataclasses
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ import pytest
 
 from device_profiler import debian, toolchain
 from device_profiler.errors import DeviceError, InputError
-from device_profiler.toolchain import Compiler
+from device_profiler.toolchain import Compiler, Language
 from device_profiler.transport import AdbShellTransport
 
 pytestmark = pytest.mark.skipif(not debian.available(), reason="Debian packages can't be fetched here")
@@ -30,6 +31,20 @@ def test_the_unpacked_cross_compiler_builds_what_the_phone_runs(
     transport.push(program, "/data/local/tmp/threaded")
     result = transport.shell("/data/local/tmp/threaded")
     assert (result.exit_code, result.output) == (0, "sum 14\ncaught\n")
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+@pytest.mark.parametrize("make", [toolchain.unpacked_cross_compiler, toolchain.unpacked_host_compiler])
+def test_an_unpacked_compiler_wants_no_tool_of_this_machine(
+    make: Callable[[], Compiler], language: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = make()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = tmp_path / ("empty.c" if language == "c" else "empty.cpp")
+    source.write_text("int main(void) { return 0; }\n")
+    own_path = compiler.environment["PATH"].split(":")[0]
+    alone = dataclasses.replace(compiler, environment={**compiler.environment, "PATH": own_path})
+    assert alone.compile([source], "alone", flags=["-static"], language=language).exists()
 
 
 def test_the_unpacked_host_compiler_builds_what_this_machine_runs(threaded_source: Path) -> None:
