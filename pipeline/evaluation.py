@@ -115,6 +115,11 @@ class _Scorer:
         return self.confidence(logits).numpy(), intersection, union
 
 
+def label_map(labels: NDArray[np.generic], mask: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Labels as a runtime gives them, [1, H, W] of any integer type, in the shape of their mask [H, W]."""
+    return labels.reshape(mask.shape).astype(np.int64)
+
+
 def overlap(
     labels: NDArray[np.integer], mask: NDArray[np.uint8], classes: int, ignore: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

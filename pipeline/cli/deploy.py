@@ -1,0 +1,44 @@
+"""`deploy`: the whole way, from data to a verified bundle for one target."""
+
+import argparse
+
+from pipeline.cli.network import (
+    add_device_arguments,
+    add_network_arguments,
+    network_request,
+    open_workspace,
+    quiet_vendors,
+)
+from pipeline.search.objective import add_objective_arguments, objective_from
+
+HELP = "train, profile, search, export and verify: the best model for a phone, with proof"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The target, then the shared groups."""
+    parser.add_argument("--target", required=True, metavar="NAME", help="see `python -m pipeline targets`")
+    add_network_arguments(parser)
+    add_objective_arguments(parser)
+    add_device_arguments(parser)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Deploy and print the result; argument errors come before any heavy import."""
+    from device_profiler.targets import find_target
+
+    target, objective = find_target(arguments.target), objective_from(arguments)
+    quiet_vendors(arguments.verbose)
+    request = network_request(arguments)
+    from pipeline.cli.output import emit
+    from pipeline.cli.parser import resolved_options, write_options
+    from pipeline.deploy import deploy, result_json, result_lines
+    from pipeline.deployment import DeployRequest
+
+    workspace = open_workspace(arguments, target.name)
+    options = resolved_options(arguments)
+    write_options(options, workspace.run / "config.toml")
+    deployment = deploy(
+        DeployRequest(target, request, objective, arguments.device, arguments.require_device, options), workspace
+    )
+    emit(result_json(deployment, workspace), result_lines(deployment), arguments.json)
+    return 0

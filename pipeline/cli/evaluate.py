@@ -1,0 +1,44 @@
+"""`evaluate`: every exit and head of a checkpoint on one split."""
+
+import argparse
+
+from pipeline.cli.network import add_network_arguments, network_request, open_workspace, quiet_vendors
+
+HELP = "accuracy and cost of every exit and head of a checkpoint"
+SPLITS = ("train", "search", "certify", "test")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Data, checkpoint, split."""
+    add_network_arguments(parser)
+    parser.add_argument("--split", choices=SPLITS, default="test", help="default: test")
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Evaluate, write statistics.npz into the run folder, print a row for every exit and head."""
+    from device_profiler.errors import InputError
+
+    if arguments.checkpoint is None:
+        raise InputError("--checkpoint is needed: a folder that `train` or `deploy` wrote, as runs/train/checkpoint")
+    quiet_vendors(arguments.verbose)
+    request, workspace = network_request(arguments), open_workspace(arguments, "evaluate")
+    from pipeline.cli.output import emit
+    from pipeline.evaluation import majority_guess, summarise
+    from pipeline.network import float_statistics, prepare_network, trained_model
+
+    network = prepare_network(request, workspace)
+    assert network.checkpoint is not None
+    model = trained_model(network.checkpoint)
+    statistics = float_statistics(network, network.checkpoint, model, arguments.split, workspace)
+    statistics.save(workspace.run / "statistics.npz")
+    split, classes = network.source.split(arguments.split), network.source.classes
+    guess = majority_guess(network.source.train, split, len(classes.names), classes.ignore)
+    report = summarise(model, statistics, split, guess)
+    rows = [
+        f"{row.exit}  {row.head:<10} mIoU {row.miou:.4f}  {row.macs / 1e6:8.1f} M multiply-adds"
+        f"{'  (full network)' if row.reference else ''}"
+        for row in report.exits
+    ]
+    head = f"{report.split} split, {report.images} images; majority guess: mIoU {guess:.4f}"
+    emit(report, [head, *rows], arguments.json)
+    return 0

@@ -1,0 +1,86 @@
+"""What verbs share: the arguments that choose data, network and phone, and how they become typed requests."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from device_profiler.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.network import NetworkRequest
+    from pipeline.workspace import Workspace
+
+PRESETS = ("smoke", "quick", "full")
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """What fixes data and network: shared by every verb that trains, evaluates or exports."""
+    group = parser.add_argument_group("data and network")
+    group.add_argument("--data", metavar="SOURCE", help="sample, shapes or folder:PATH (default: the preset's)")
+    group.add_argument("--preset", choices=PRESETS, default="quick", help="how much effort (default: quick)")
+    group.add_argument("--backbone", metavar="NAME", help="default: efficientnet_lite0")
+    group.add_argument("--size", metavar="WIDTHxHEIGHT", help="input size (default: by preset and the data's shape)")
+    group.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="a trained network: nothing is trained")
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which phone: shared by every verb that measures."""
+    group = parser.add_argument_group("phone")
+    group.add_argument("--device", default="auto", metavar="auto|SERIAL|HOST:PORT|emulated", help="default: auto")
+    group.add_argument("--require-device", action="store_true", help="fail where only an emulated phone is at hand")
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """'480x352' -> (352, 480), that is (height, width).
+
+    Raises:
+        InputError: not two numbers, or not multiples of 32.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match:
+        raise InputError(f"--size {text!r} is no size: write WIDTHxHEIGHT in pixels, as in 256x256")
+    width, height = int(match[1]), int(match[2])
+    if not width or not height or width % 32 or height % 32:
+        near = "x".join(str(max(32, round(side / 32) * 32)) for side in (width, height))
+        raise InputError(f"--size {text} must be multiples of 32, for example {near}")
+    return height, width
+
+
+def network_request(arguments: argparse.Namespace) -> "NetworkRequest":
+    """The request that `add_network_arguments` and the command line state; sizes are checked before heavy imports."""
+    size = parse_size(arguments.size)
+    from pipeline.network import NetworkRequest
+    from pipeline.presets import find_preset
+
+    return NetworkRequest(
+        preset=find_preset(arguments.preset),
+        data=arguments.data,
+        backbone=arguments.backbone,
+        size=size,
+        checkpoint=arguments.checkpoint,
+    )
+
+
+def open_workspace(arguments: argparse.Namespace, name: str) -> "Workspace":
+    """The run folder of this command (`--run`, else runs/<name>) with progress on the terminal."""
+    from pipeline.progress import terminal_progress
+    from pipeline.workspace import Workspace
+
+    return Workspace(arguments.run or Path("runs") / name, terminal_progress())
+
+
+def quiet_vendors(verbose: bool) -> None:
+    """Keep what torch, its exporters and runtimes print off the terminal, unless asked for."""
+    import logging
+    import os
+    import warnings
+
+    if verbose:
+        logging.basicConfig(level=logging.INFO)
+        return
+    logging.disable(logging.WARNING)
+    warnings.filterwarnings("ignore")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")

@@ -1,0 +1,133 @@
+"""What the search says for one run: the winner, the full network, the strongest single exit, the fronts, the doubts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from device_profiler.errors import InfeasibleError
+from device_profiler.prediction import DeviceModel, Parameter, scaled
+from pipeline.latency_table import LatencyTable
+from pipeline.model import ModelCost
+from pipeline.search.configuration import Candidate, Configuration, Front, SearchResult
+from pipeline.search.evaluate import evaluate_configuration
+from pipeline.search.front import front
+from pipeline.search.objective import Objective
+from pipeline.search.solver import search, strongest_single_exit
+from pipeline.statistics import ExitStatistics
+
+
+@dataclass(frozen=True, eq=False)
+class SplitStatistics:
+    """What was chosen on (`search`) and what is reported once (`test`)."""
+
+    search: ExitStatistics
+    test: ExitStatistics
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """The winner with what it is compared to; every candidate's figures are those of the search split."""
+
+    winner: SearchResult
+    reference: Candidate
+    strongest_single: Candidate
+    fronts: tuple[Front, ...]
+    winner_by_macs: Configuration
+
+
+def decide(
+    statistics: ExitStatistics, table: LatencyTable, objective: Objective, cost: ModelCost
+) -> Decision:
+    """Search the table for the objective and for what it is compared to.
+
+    The reference of a speed-up is the strongest single-exit network under the same objective: exit and head chosen by
+    the same search, never a needlessly heavy last head.
+
+    Raises:
+        InfeasibleError: nothing meets the objective; the nearest feasible points are named.
+    """
+    winner = search(statistics, table, objective)
+    e, h = statistics.reference
+    full = Configuration("budgeted", (e,), (statistics.heads[e][h],))
+    settings = dict.fromkeys(("budgeted", objective.setting))
+    return Decision(
+        winner=winner,
+        reference=evaluate_configuration(statistics, table, full),
+        strongest_single=_single(statistics, table, objective),
+        fronts=tuple(front(statistics, table, replace(objective, setting=setting)) for setting in settings),
+        winner_by_macs=_by_macs(statistics, table, cost, objective, winner),
+    )
+
+
+def _single(statistics: ExitStatistics, table: LatencyTable, objective: Objective) -> Candidate:
+    """The best single exit under the objective; where none meets it, the most accurate one."""
+    try:
+        return strongest_single_exit(statistics, table, objective).candidate
+    except InfeasibleError:
+        return strongest_single_exit(statistics, table).candidate
+
+
+def macs_table(table: LatencyTable, cost: ModelCost) -> LatencyTable:
+    """The same network costed in multiply-adds."""
+    heads = tuple(
+        tuple(None if ns is None else float(cost.heads[e][h]) for h, ns in enumerate(row))
+        for e, row in enumerate(table.heads)
+    )
+    return LatencyTable(
+        target=table.target,
+        provenance="predicted",
+        blocks=tuple(float(macs) for macs in cost.blocks),
+        heads=heads,
+        unit="multiply-adds",
+        exits=table.exits,
+        head_names=table.head_names,
+        precision=table.precision,
+    )
+
+
+def _by_macs(
+    statistics: ExitStatistics, table: LatencyTable, cost: ModelCost, objective: Objective, winner: SearchResult
+) -> Configuration:
+    """What would win if cost were counted in multiply-adds: the cheapest that is as accurate as the winner."""
+    asked = Objective(
+        setting=objective.setting,
+        min_miou=max(0.0, winner.miou - 1e-9),
+        max_exits=objective.max_exits,
+        threshold_grid=objective.threshold_grid,
+        time_limit_s=objective.time_limit_s,
+    )
+    return search(statistics, macs_table(table, cost), asked).configuration
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Who wins when one assumed parameter of the device model is halved and doubled."""
+
+    parameter: str
+    value: float
+    unit: str
+    source: str
+    at_half: Configuration
+    at_double: Configuration
+
+
+def doubts(
+    statistics: ExitStatistics,
+    objective: Objective,
+    model: DeviceModel,
+    table_of: Callable[[DeviceModel], LatencyTable],
+    winner: Configuration,
+) -> tuple[Doubt, ...]:
+    """Search again with every assumed parameter of a device model at half and at twice its value."""
+
+    def win(name: str, factor: float) -> Configuration:
+        try:
+            return search(statistics, table_of(scaled(model, name, factor)), objective).configuration
+        except InfeasibleError:
+            return winner  # nothing else meets the bound either: the winner stays, beyond it
+
+    found = []
+    for name in model.assumed:
+        parameter: Parameter = getattr(model.parameters, name)
+        at_half, at_double = win(name, 0.5), win(name, 2.0)
+        found.append(Doubt(name, parameter.value, parameter.unit, parameter.source, at_half, at_double))
+    return tuple(found)

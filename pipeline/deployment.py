@@ -1,0 +1,75 @@
+"""What a deployment is made of, from the request to the proof: the values that travel between its stages."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from device_profiler.measurement import DeviceIdentity, Measurement
+from device_profiler.prediction import DeviceModel
+from device_profiler.targets import Target
+from mobile_export.bundle import Bundle
+from pipeline.checkpoint import Checkpoint
+from pipeline.deciding import Decision, Doubt, SplitStatistics
+from pipeline.latency_table import LatencyTable
+from pipeline.network import Network, NetworkRequest
+from pipeline.phone_check import PhoneAgreement
+from pipeline.profiling import Profile
+from pipeline.proof import Proof
+from pipeline.search.configuration import Candidate
+from pipeline.search.objective import Objective
+from pipeline.shipping import Shipment
+
+
+@dataclass(frozen=True)
+class DeployRequest:
+    """One `deploy` as asked for; `options` are the resolved flags, as kept in config.toml."""
+
+    target: Target
+    network: NetworkRequest
+    objective: Objective
+    device: str
+    require_device: bool
+    options: dict[str, object]
+
+
+@dataclass(frozen=True, eq=False)
+class TimedWhole:
+    """A configuration shipped and timed whole: `search` and `test` are its figures by the latency table."""
+
+    shipment: Shipment
+    search: Candidate
+    test: Candidate
+    paths: tuple[Measurement, ...]
+
+    def expected_ns(self, rates: tuple[float, ...]) -> float:
+        """Latency over images that leave at these rates, each path as timed whole."""
+        return float(np.dot(rates, [path.median_ns for path in self.paths]))
+
+    @property
+    def worst_ns(self) -> float:
+        """The full path, timed whole."""
+        return max(path.median_ns for path in self.paths)
+
+
+@dataclass(frozen=True, eq=False)
+class Deployment:
+    """Everything that one run found and made."""
+
+    request: DeployRequest
+    identity: DeviceIdentity
+    network: Network
+    checkpoint: Checkpoint
+    statistics: SplitStatistics
+    profile: Profile
+    table: LatencyTable
+    device_model: DeviceModel | None
+    decision: Decision
+    doubts: tuple[Doubt, ...]
+    winner: TimedWhole
+    reference: TimedWhole
+    strongest_single: TimedWhole
+    proof: Proof
+    phone: tuple[PhoneAgreement, ...]
+    bundle: Bundle
+    run: Path

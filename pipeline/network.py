@@ -1,0 +1,129 @@
+"""From what a user asks for to data and network: the source, the structure, the trained checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_profiler.errors import InputError
+from pipeline.checkpoint import Checkpoint, load_model, open_checkpoint
+from pipeline.data import DataSource, load_source
+from pipeline.data.source import Size, SplitName
+from pipeline.evaluation import evaluate
+from pipeline.model import ModelSpec, MultiExitModel, design_model
+from pipeline.policy import DEFAULT_POLICY
+from pipeline.presets import Preset
+from pipeline.statistics import ExitStatistics
+from pipeline.training.run import train, training_key
+from pipeline.workspace import Workspace, content_key
+
+
+@dataclass(frozen=True)
+class NetworkRequest:
+    """What the command line says of data and network; None stands for the preset's choice."""
+
+    preset: Preset
+    data: str | None = None
+    backbone: str | None = None
+    size: Size | None = None
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Data and structure that belong together; `checkpoint` is one that the user gave."""
+
+    preset: Preset
+    source: DataSource
+    spec: ModelSpec
+    checkpoint: Checkpoint | None
+    policy: str = DEFAULT_POLICY
+
+
+def prepare_network(request: NetworkRequest, workspace: Workspace) -> Network:
+    """Load the data and design the network, or take the structure of the given checkpoint.
+
+    Raises:
+        InputError: bad data, unknown backbone, or a checkpoint of other classes, another size or another backbone.
+    """
+    preset, spec_of_data = request.preset, request.data or request.preset.data
+    given = open_checkpoint(request.checkpoint) if request.checkpoint else None
+    size = request.size or (given.spec.size if given else None)
+    source = load_source(spec_of_data, size=size, area=preset.area, amounts=preset.amounts, progress=workspace.progress)
+    if given:
+        _check_given(given, source, request)
+        return Network(preset, source, given.spec, given)
+    spec = design_model(
+        source.classes.names,
+        source.size,
+        backbone=request.backbone or preset.backbone,
+        output_stride=preset.output_stride,
+        exits=preset.exits,
+        heads=preset.heads,
+    )
+    return Network(preset, source, spec, None)
+
+
+def _check_given(checkpoint: Checkpoint, source: DataSource, request: NetworkRequest) -> None:
+    spec = checkpoint.spec
+    pairs = (
+        ("classes", ", ".join(spec.classes), ", ".join(source.classes.names)),
+        ("size", _size(spec.size), _size(source.size)),
+        ("backbone", spec.backbone, request.backbone or spec.backbone),
+    )
+    for field, there, asked in pairs:
+        if there != asked:
+            raise InputError(
+                f"{checkpoint.folder} is a checkpoint of another model: its {field} is {there}, asked for is {asked}; "
+                "leave --checkpoint out to train one"
+            )
+
+
+def _size(size: Size) -> str:
+    return f"{size[1]}x{size[0]}"
+
+
+def obtain_checkpoint(network: Network, workspace: Workspace) -> Checkpoint:
+    """The given checkpoint, the cached one of the same training, or a new one; published as runs/<name>/checkpoint.
+
+    Training resumes where an earlier call was broken off.
+    """
+    checkpoint = network.checkpoint
+    if checkpoint is not None:
+        workspace.note_reuse("training", f"the checkpoint {checkpoint.folder}")
+    else:
+        schedule = network.preset.training
+        key = training_key(network.spec, network.source.fingerprint, schedule)
+        folder = workspace.kept("checkpoints", key)
+        if (folder / "model.json").exists():
+            workspace.note_reuse("training", f"the checkpoint {key[:12]} (same data, network and schedule)")
+        with workspace.timed("training"):
+            checkpoint = train(network.spec, network.source, schedule, folder, workspace.progress)
+    workspace.publish_files(checkpoint.folder, "checkpoint", ("model.json", "model.safetensors"))
+    return checkpoint
+
+
+def float_statistics(
+    network: Network, checkpoint: Checkpoint, model: MultiExitModel, split: SplitName, workspace: Workspace
+) -> ExitStatistics:
+    """Statistics of the fp32 network on one split, from the cache where the same were computed before."""
+    key = content_key(
+        "fp32", checkpoint.description.weights_sha256, network.source.fingerprint, split, network.policy
+    )
+    path = workspace.kept("statistics", key) / "statistics.npz"
+    if path.exists():
+        workspace.note_reuse("evaluation", f"statistics of the {split} split")
+        return ExitStatistics.load(path)
+    with workspace.timed(f"evaluation ({split})"):
+        statistics = evaluate(
+            model,
+            network.source.split(split),
+            workspace.progress,
+            ignore=network.source.classes.ignore,
+            policy=network.policy,
+        )
+    statistics.save(path)
+    return statistics
+
+
+def trained_model(checkpoint: Checkpoint) -> MultiExitModel:
+    """The network with its weights, in eval mode."""
+    return load_model(checkpoint).eval()

@@ -1,0 +1,89 @@
+"""Does the phone compute what this machine computes? Outputs of the same file on both, compared as stored."""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from device_profiler.errors import VerificationError
+from device_profiler.runner.results import CascadeResult as OnPhone
+from device_profiler.workload import Array
+from mobile_export.session import CascadeResult as OnHost
+
+FLOAT_ERROR = 1e-3
+"""Largest difference between phone and host, as a share of the output's standard deviation: fp32 sums in other orders."""
+MEAN_STEPS = 1.0
+"""Mean difference of int8 outputs in quantisation steps: kernels of two processors round differently."""
+LABEL_AGREEMENT = 0.99
+"""Least share of pixels with the same label."""
+
+
+class PhoneAgreement(msgspec.Struct, frozen=True):
+    """How far an entry's outputs on the phone lie from the host's. `figure` says in what unit `value` is."""
+
+    entry: str
+    figure: str
+    value: float
+    limit: float
+    at_most: bool
+    samples: int = 1
+
+
+def compare_outputs(entry: str, names: Sequence[str], phone: Sequence[Array], host: Sequence[Array]) -> list[PhoneAgreement]:
+    """Agreement of every output of one entry.
+
+    Raises:
+        VerificationError: an output is outside its limit, or has another shape.
+    """
+    rows = []
+    for name, ours, theirs in zip(names, phone, host, strict=True):
+        if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+            raise VerificationError(
+                f"{entry}.{name} is {ours.dtype} {ours.shape} on the phone and {theirs.dtype} {theirs.shape} on the host"
+            )
+        row = _compare(f"{entry}.{name}", ours, theirs)
+        if not (row.value <= row.limit if row.at_most else row.value >= row.limit):
+            raise VerificationError(
+                f"the phone computes something else than the host: {row.entry}: {row.figure} {row.value:.3g}, "
+                f"limit {row.limit:g}"
+            )
+        rows.append(row)
+    return rows
+
+
+def compare_cascades(
+    phone: Sequence[OnPhone], host: Sequence[OnHost]
+) -> tuple[PhoneAgreement, ...]:
+    """Agreement of whole deployments over the same images: exits taken, and labels.
+
+    Raises:
+        VerificationError: an image left at another exit, or too many labels differ.
+    """
+    different = [index for index, (p, h) in enumerate(zip(phone, host, strict=True)) if p.exit != h.exit]
+    if different:
+        index = different[0]
+        raise VerificationError(
+            f"{len(different)} of {len(host)} images leave at another exit on the phone than on the host; the first "
+            f"with confidences {phone[index].confidences} there and {host[index].confidences} here"
+        )
+    equal = [float((p.labels.reshape(-1) == h.labels.reshape(-1)).mean()) for p, h in zip(phone, host, strict=True)]
+    agreement = sum(equal) / len(equal)
+    if agreement < LABEL_AGREEMENT:
+        raise VerificationError(
+            f"the phone gives other labels than the host: {agreement:.4f} of the pixels agree, at least {LABEL_AGREEMENT}"
+        )
+    exits = PhoneAgreement("cascade.exits", "share of equal exits", 1.0, 1.0, False, len(host))
+    return exits, PhoneAgreement("cascade.labels", "share of equal labels", agreement, LABEL_AGREEMENT, False, len(host))
+
+
+def _compare(where: str, phone: Array, host: Array) -> PhoneAgreement:
+    if phone.dtype == np.int8:
+        steps = np.abs(phone.astype(np.int32) - host.astype(np.int32))
+        return PhoneAgreement(where, "mean difference in int8 steps", float(steps.mean()), MEAN_STEPS, True)
+    if np.issubdtype(phone.dtype, np.integer):
+        return PhoneAgreement(where, "share of equal labels", float((phone == host).mean()), LABEL_AGREEMENT, False)
+    ours, theirs = phone.astype(np.float64), host.astype(np.float64)
+    scale = float(np.std(theirs)) or 1.0
+    return PhoneAgreement(
+        where, "largest difference in standard deviations", float(np.abs(ours - theirs).max()) / scale, FLOAT_ERROR, True
+    )

@@ -1,0 +1,333 @@
+"""Fills the report's record from a finished deployment and writes report.json, report.html and front.json."""
+
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+
+from device_profiler.files import write_atomic
+from mobile_export.artifact import Artifact
+from pipeline.bundling import class_ious, package_versions
+from pipeline.costing import finish_ns, part_cost
+from pipeline.deciding import macs_table
+from pipeline.deployment import Deployment, TimedWhole
+from pipeline.evaluation import majority_guess
+from pipeline.gallery import examples
+from pipeline.model import count_model
+from pipeline.network import trained_model
+from pipeline.partition import block_entry, finish_entry, head_entry
+from pipeline.profiling import PartProfile
+from pipeline.report import (
+    HTML_NAME,
+    JSON_NAME,
+    ArtifactFacts,
+    Candidate,
+    Choice,
+    Constraint,
+    DataFacts,
+    ExitGroup,
+    ExitScore,
+    MajorityGuess,
+    ParityCheck,
+    PartTiming,
+    PathTiming,
+    Repeat,
+    Reused,
+    RunReport,
+    Score,
+    SearchFacts,
+    Sensitivity,
+    StageTime,
+    Timing,
+    TimingSource,
+    Whole,
+    render,
+    timing_of,
+    write_report,
+)
+from pipeline.report.record import ConstraintKind, PartKind, Setting
+from pipeline.search.configuration import Candidate as Found
+from pipeline.search.configuration import Configuration
+from pipeline.search.evaluate import evaluate_configuration, head_indices, route_costs, routed_overlap
+from pipeline.search.objective import DEFAULT_MAX_DROP, Objective
+from pipeline.search.uncertainty import miou_interval
+from pipeline.statistics import ExitStatistics, mean_iou
+from pipeline.workspace import Workspace
+
+
+def write_reports(deployment: Deployment, workspace: Workspace) -> None:
+    """Write front.json, report.json and report.html into the run folder."""
+    front = msgspec.json.format(msgspec.json.encode(deployment.decision.fronts), indent=1)
+    write_atomic(workspace.run / "front.json", front)
+    report = _Facts(deployment, workspace).report()
+    write_report(report, workspace.run / JSON_NAME)
+    render(report, workspace.run / HTML_NAME)
+
+
+class _Facts:
+    """One deployment as the report's record."""
+
+    def __init__(self, deployment: Deployment, workspace: Workspace) -> None:
+        self.deployment, self.workspace = deployment, workspace
+        self.spec = deployment.network.spec
+        self.test, self.search = deployment.statistics.test, deployment.statistics.search
+        self.cost = count_model(trained_model(deployment.checkpoint))
+        self.macs = macs_table(deployment.table, self.cost)
+
+    def report(self) -> RunReport:
+        """The whole record."""
+        d, network = self.deployment, self.deployment.network
+        first = d.winner.paths[0]
+        return RunReport(
+            run=d.run.name,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            target=d.request.target,
+            device=d.identity,
+            form=d.identity.properties.get("ro.mess.form", "network" if ":" in d.identity.address else "USB"),
+            backbone=self.spec.backbone,
+            input_size=self.spec.size,
+            policy=network.policy,
+            data=self._data(),
+            exits=self.spec.exit_names,
+            setting=_setting(d.winner.shipment.configuration),
+            constraints=_constraints(d.request.objective),
+            search=_search_facts(d),
+            table=self._source(),
+            chosen=self._whole(d.winner),
+            reference=self._whole(d.reference),
+            strongest_single=self._whole(d.strongest_single),
+            singles=self._singles(),
+            front=tuple(self._candidate(found, None) for front in d.decision.fronts for found in front.points),
+            parts=self._parts(),
+            exit_scores=self._exit_scores(),
+            majority=self._majority(),
+            groups=self._groups(),
+            near_threshold=d.proof.near_threshold,
+            examples=examples(d),
+            parity=self._parity(),
+            artifacts=self._artifacts(),
+            sensitivity=self._sensitivity(),
+            winner_by_macs=_choice(d.decision.winner_by_macs),
+            state_before=first.state_before,
+            state_after=first.state_after,
+            reused=tuple(Reused(stage=r.stage, what=r.what) for r in self.workspace.reused),
+            stages=tuple(StageTime(stage=s.stage, seconds=s.seconds, beside=s.beside) for s in self.workspace.spans),
+            repeat=self._repeat(),
+            warnings=tuple(self.workspace.warnings),
+        )
+
+    def _source(self) -> TimingSource:
+        taken = self.deployment.profile.parts[block_entry(0)].measurement
+        return timing_of(taken).source
+
+    def _data(self) -> DataFacts:
+        source = self.deployment.network.source
+        splits = (source.train, source.search, source.certify, source.test)
+        return DataFacts(
+            source=source.spec,
+            images={split.name: len(split) for split in splits},
+            classes=source.classes.names,
+            note=source.rule,
+        )
+
+    def _whole(self, whole: TimedWhole) -> Whole:
+        configuration = whole.shipment.configuration
+        costs = self._path_costs(configuration)
+        paths = tuple(
+            PathTiming(exit=exit_index, whole=timing_of(path), parts_ns=parts)
+            for exit_index, path, parts in zip(configuration.exits, whole.paths, costs, strict=True)
+        )
+        return Whole(candidate=self._candidate(whole.search, whole.test), paths=paths)
+
+    def _path_costs(self, configuration: Configuration) -> tuple[float, ...]:
+        heads = head_indices(self.search, configuration)
+        return route_costs(self.deployment.table, configuration.exits, heads)
+
+    def _candidate(self, found: Found, test: Found | None) -> Candidate:
+        macs = evaluate_configuration(self.search, self.macs, found.configuration).latency_ns
+        return Candidate(
+            choice=_choice(found.configuration),
+            search=_score(found, None),
+            test=None if test is None else _score(test, self.test),
+            macs=macs,
+        )
+
+    def _singles(self) -> tuple[Candidate, ...]:
+        found = []
+        for e, names in enumerate(self.spec.heads):
+            for name in names:
+                configuration = Configuration("budgeted", (e,), (name,))
+                on_search = evaluate_configuration(self.search, self.deployment.table, configuration)
+                on_test = evaluate_configuration(self.test, self.deployment.table, configuration)
+                found.append(self._candidate(on_search, on_test))
+        return tuple(found)
+
+    def _parts(self) -> tuple[PartTiming, ...]:
+        table, rows = self.deployment.table, []
+        model = self.deployment.device_model
+        cost = part_cost(model)
+        finish = finish_ns(self.spec, self.deployment.profile, cost)
+        for e, names in enumerate(self.spec.heads):
+            block = table.blocks[e] - (finish if e == 0 else 0.0)
+            rows.append(self._part("block", block_entry(e), block, e, "", self.cost.blocks[e]))
+            for h, name in enumerate(names):
+                head = table.heads[e][h]
+                assert head is not None
+                rows.append(self._part("head", head_entry(e, name), head, e, name, self.cost.heads[e][h]))
+            rows.append(self._part("finish", finish_entry(e), finish, e, "", 0))
+        if table.boundary_ns:
+            timing = Timing(
+                ns=table.boundary_ns, low_ns=table.boundary_ns, high_ns=table.boundary_ns, samples=1,
+                source=self._source(), note="one more call of the accelerator",
+            )
+            rows.append(PartTiming(kind="boundary", timing=timing))
+        return tuple(rows)
+
+    def _part(self, kind: PartKind, entry: str, ns: float, exit_index: int, head: str, macs: int) -> PartTiming:
+        part: PartProfile = self.deployment.profile.parts[entry]
+        timing = timing_of(part.measurement)
+        change = ns - timing.ns
+        shown = msgspec.structs.replace(
+            timing, ns=ns, low_ns=max(0.0, timing.low_ns + change), high_ns=max(0.0, timing.high_ns + change)
+        )
+        return PartTiming(
+            kind=kind, timing=shown, exit=exit_index, head=head, macs=float(macs) or None, reused=part.reused
+        )
+
+    def _exit_scores(self) -> tuple[ExitScore, ...]:
+        return tuple(
+            ExitScore(
+                exit=e,
+                head=name,
+                miou=self.test.miou(e, h),
+                class_iou=tuple(None if np.isnan(x) else float(x) for x in self.test.class_iou(e, h)),
+                macs=float(self.cost.total(e, h)),
+            )
+            for e, names in enumerate(self.spec.heads)
+            for h, name in enumerate(names)
+        )
+
+    def _majority(self) -> MajorityGuess:
+        source = self.deployment.network.source
+        ignore = source.classes.ignore
+        masks = np.concatenate([sample.mask.ravel() for sample in source.train])
+        counts = np.bincount(masks[masks != ignore], minlength=len(source.classes.names))
+        miou = majority_guess(source.train, source.test, len(source.classes.names), ignore)
+        return MajorityGuess(name=source.classes.names[int(counts.argmax())], miou=miou)
+
+    def _groups(self) -> tuple[ExitGroup, ...]:
+        proof, exits = self.deployment.proof, self.deployment.winner.shipment.configuration.exits
+        groups = []
+        for n, e in enumerate(exits):
+            here = proof.exits == n
+            sums = proof.intersection[here].sum(axis=0), proof.union[here].sum(axis=0)
+            groups.append(ExitGroup(exit=e, images=int(here.sum()), miou=mean_iou(*sums) if here.any() else None))
+        return tuple(groups)
+
+    def _parity(self) -> tuple[ParityCheck, ...]:
+        on_host = [row for row in _parity_rows(self.deployment.winner.shipment.artifact)]
+        on_phone = [
+            ParityCheck(
+                place="phone", entry=row.entry, figure=row.figure, value=row.value, limit=row.limit,
+                at_most=row.at_most, samples=row.samples,
+            )
+            for row in self.deployment.phone
+        ]
+        return (*on_host, *on_phone)
+
+    def _artifacts(self) -> tuple[ArtifactFacts, ...]:
+        artifact = self.deployment.bundle.manifest.artifact
+        share = float(np.mean([entry.delegated_share for entry in artifact.entries]))
+        return (
+            ArtifactFacts(
+                name=artifact.path, sha256=artifact.sha256, size_bytes=artifact.size_bytes, delegated_share=share
+            ),
+        )
+
+    def _sensitivity(self) -> tuple[Sensitivity, ...]:
+        return tuple(
+            Sensitivity(
+                parameter=doubt.parameter, value=doubt.value, unit=doubt.unit, source=doubt.source,
+                at_half=_choice(doubt.at_half), at_double=_choice(doubt.at_double),
+            )
+            for doubt in self.deployment.doubts
+        )
+
+    def _repeat(self) -> Repeat:
+        config = self.deployment.run / "config.toml"
+        command = f"python -m pipeline deploy --config {shlex.quote(str(config))}"
+        text = config.read_text() if config.exists() else ""
+        return Repeat(command=command, config=text, versions=package_versions())
+
+
+def _setting(configuration: Configuration) -> Setting:
+    return "adaptive" if len(configuration.exits) > 1 else "budgeted"
+
+
+def _choice(configuration: Configuration) -> Choice:
+    return Choice(
+        setting=_setting(configuration),
+        exits=configuration.exits,
+        heads=configuration.heads,
+        thresholds=configuration.thresholds,
+    )
+
+
+def _score(found: Found, statistics: ExitStatistics | None) -> Score:
+    """`statistics` (of the split that `found` was evaluated on) adds the interval and the IoU by class."""
+    score = Score(
+        miou=found.miou,
+        latency_ns=found.latency_ns,
+        worst_latency_ns=found.worst_latency_ns,
+        exit_rates=found.exit_rates,
+    )
+    if statistics is None:
+        return score
+    low, high = miou_interval(statistics, found.configuration)
+    sums = [part.sum(axis=0) for part in routed_overlap(statistics, found.configuration)]
+    return msgspec.structs.replace(score, miou_low=low, miou_high=high, class_iou=class_ious(*sums))
+
+
+def _constraints(objective: Objective) -> tuple[Constraint, ...]:
+    drop = objective.max_drop
+    if objective.cheapest and objective.min_miou is None and drop is None:
+        drop = DEFAULT_MAX_DROP
+    pairs: list[tuple[ConstraintKind, float | None]] = [
+        ("max_latency", objective.max_latency_ns),
+        ("max_worst_latency", objective.max_worst_latency_ns),
+        ("min_miou", objective.min_miou),
+        ("max_drop", drop),
+    ]
+    return tuple(Constraint(kind=kind, bound=bound) for kind, bound in pairs if bound is not None)
+
+
+def _search_facts(deployment: Deployment) -> SearchFacts:
+    found = deployment.decision.winner
+    return SearchFacts(
+        configurations=found.configurations, seconds=found.seconds, optimal=found.optimal, bound=found.bound
+    )
+
+
+def _parity_rows(artifact: Artifact) -> Sequence[ParityCheck]:
+    if artifact.parity is None:
+        return ()
+    rows, allowed = [], artifact.parity.tolerance
+    for output in artifact.parity.outputs:
+        where = f"{output.entry}.{output.output}"
+        if output.label_agreement is not None:
+            rows.append(
+                ParityCheck(
+                    place="host", entry=where, figure="share of equal labels", value=output.label_agreement,
+                    limit=allowed["label_agreement"], at_most=False, samples=output.samples,
+                )
+            )
+        if output.output == "confidence":
+            rows.append(
+                ParityCheck(
+                    place="host", entry=where, figure="largest error", value=output.max_abs_error,
+                    limit=allowed["confidence_error"], samples=output.samples,
+                )
+            )
+    return rows

@@ -1,0 +1,194 @@
+"""A configuration as it ships: exported whole, held against eager PyTorch, run and timed whole on the phone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from device_profiler.device import Device
+from device_profiler.files import write_atomic
+from device_profiler.measurement import Measurement
+from device_profiler.protocol import measure_cascade, protocol_version
+from device_profiler.runner.client import install
+from device_profiler.store import Store
+from device_profiler.targets import Target
+from device_profiler.workload import Array, CascadePlan
+from mobile_export.artifact import Artifact
+from mobile_export.boundary import to_stored
+from mobile_export.export_worker import export_in_worker
+from mobile_export.exporters import Calibration, toolchain
+from mobile_export.parity import check_parity
+from mobile_export.program import Program
+from mobile_export.session import HostSession
+from pipeline.checkpoint import Checkpoint
+from pipeline.data.source import Split
+from pipeline.evaluation import to_images
+from pipeline.model import MultiExitModel
+from pipeline.partition import Partition, deployment_programs
+from pipeline.phone_check import PhoneAgreement, compare_cascades
+from pipeline.quantized import calibration_images
+from pipeline.search.configuration import Configuration
+from pipeline.sources import graph_code
+from pipeline.workspace import Workspace, content_key
+
+PARITY_IMAGES = 32
+RECORD = "artifact.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Shipment:
+    """An exported configuration: its file, how a host drives it, and what it was checked for."""
+
+    configuration: Configuration
+    artifact: Artifact
+    file: Path
+    plan: CascadePlan
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What exporting and timing configurations of one trained network for one target needs."""
+
+    model: MultiExitModel
+    checkpoint: Checkpoint
+    policy: str
+    target: Target
+    train: Split
+    test: Split
+    workspace: Workspace
+
+    def ship(self, configuration: Configuration) -> Shipment:
+        """Export and verify a configuration, or take it from the cache where the same was shipped before.
+
+        Raises:
+            VerificationError: parity failed, or an operator fell off the delegate undeclared.
+        """
+        target = self.target
+        programs, plan = deployment_programs(
+            Partition(self.model, self.policy), configuration.exits, configuration.heads, configuration.thresholds
+        )
+        key = content_key(
+            "shipment", self.checkpoint.description.weights_sha256, self.policy, target.runtime, target.precision,
+            configuration.exits, configuration.heads, sorted(toolchain(target.runtime).items()), graph_code(), PARITY_IMAGES,
+        )
+        folder = self.workspace.kept("shipments", key)
+        file = folder / f"model{target.suffix}"
+        if (folder / RECORD).exists():
+            self.workspace.note_reuse("export", f"{_title(configuration)} with its parity figures")
+            artifact = msgspec.json.decode((folder / RECORD).read_bytes(), type=Artifact)
+            return Shipment(configuration, artifact, file, plan)
+        with self.workspace.timed(f"export and parity ({_title(configuration)})"):
+            artifact = self._export(programs, file)
+        write_atomic(folder / RECORD, msgspec.json.encode(artifact))
+        return Shipment(configuration, artifact, file, plan)
+
+    def _export(self, programs: tuple[Program, ...], file: Path) -> Artifact:
+        calibration = self._calibration(programs) if self.target.precision == "int8" else None
+        artifact = export_in_worker(
+            self.target.runtime, programs, file, precision=self.target.precision, calibration=calibration
+        )
+        images = evenly(self.test, PARITY_IMAGES)
+        samples = [chain_inputs(programs, images[i : i + 1]) for i in range(len(images))]
+        by_entry = {program.name: [sample[program.name] for sample in samples] for program in programs}
+        report = check_parity(msgspec.structs.replace(artifact, path=str(file)), by_entry)
+        return msgspec.structs.replace(artifact, path=file.name, parity=report)
+
+    def _calibration(self, programs: tuple[Program, ...]) -> Calibration:
+        images = calibration_images(self.train)
+        samples = [chain_inputs(programs, images[i : i + 1]) for i in range(len(images))]
+        return {program.name: [sample[program.name][0] for sample in samples] for program in programs}
+
+
+    def time_paths(self, shipment: Shipment, device: Device, store: Store) -> tuple[Measurement, ...]:
+        """Latency of every path through a shipment, image in to labels out, from the store where it is known."""
+        target, artifact = self.target, shipment.artifact
+        key = content_key("whole", artifact.sha256, shipment.plan.stages, shipment.plan.finish)
+        keys = [f"{key}:{n}" for n in range(len(shipment.plan.stages))]
+        fingerprint, version = device.identity.fingerprint, protocol_version(target)
+        known = [store.get(one, fingerprint, target.name, version) for one in keys]
+        if all(known):
+            self.workspace.note_reuse("whole latency", _title(shipment.configuration))
+            return tuple(one for one in known if one is not None)
+        with (
+            self.workspace.timed(f"whole latency ({_title(shipment.configuration)})"),
+            self.workspace.progress.task(f"on the phone: {_title(shipment.configuration)}", len(keys)) as advance,
+        ):
+            image = stored_image(artifact, shipment.plan, self.test, 0)
+            operators = {entry.name: entry.operators for entry in artifact.entries}
+            measured = measure_cascade(
+                device, target, shipment.file, shipment.plan, image, key=key, operators=operators,
+                progress=lambda done, total: advance(1, ""),
+            )
+        found = tuple(msgspec.structs.replace(one, key=name) for one, name in zip(measured, keys, strict=True))
+        for one in found:
+            store.add(one)
+        return found
+
+    def check_on_phone(self, shipment: Shipment, device: Device, indices: Sequence[int]) -> tuple[PhoneAgreement, ...]:
+        """Run the deployment, thresholds and all, on test images on the phone: the same exits and labels as here.
+
+        Raises:
+            VerificationError: an exit or too many labels differ.
+        """
+        path = self.workspace.kept("phone", content_key(
+            "agreement", shipment.artifact.sha256, shipment.plan, device.identity.fingerprint, indices,
+            protocol_version(self.target),
+        )) / "agreement.json"
+        if path.exists():
+            self.workspace.note_reuse("phone check", _title(shipment.configuration))
+            return msgspec.json.decode(path.read_bytes(), type=tuple[PhoneAgreement, ...])
+        images = [stored_image(shipment.artifact, shipment.plan, self.test, index) for index in indices]
+        with self.workspace.timed("phone check"):
+            runner = install(device.transport, self.target.runtime)
+            phone = runner.run_cascade(shipment.file, shipment.plan, images, warmup=0, iterations=1)
+            with HostSession(shipment.file, shipment.artifact.runtime) as session:
+                host = [session.run_cascade(shipment.plan, image) for image in images]
+        rows = compare_cascades(phone, host)
+        write_atomic(path, msgspec.json.encode(rows))
+        return rows
+
+
+@torch.inference_mode()
+def chain_inputs(
+    programs: tuple[Program, ...], image: NDArray[np.float32]
+) -> dict[str, tuple[tuple[Array, ...], tuple[Array, ...]]]:
+    """Per program of a deployment, its real inputs and eager PyTorch's outputs when every stage runs on `image`."""
+    by_name = {program.name: program for program in programs}
+    found: dict[str, tuple[tuple[Array, ...], tuple[Array, ...]]] = {}
+
+    def run(name: str, value: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        outputs: tuple[torch.Tensor, ...] = by_name[name].module(value)
+        found[name] = (value.numpy(),), tuple(output.numpy() for output in outputs)
+        return outputs
+
+    value = torch.from_numpy(image)
+    if "segment" in by_name:
+        run("segment", value)
+        return found
+    stages = sum(name.startswith("stage_") for name in by_name)
+    for n in range(stages):
+        outputs = run(f"stage_{n}", value)
+        value = outputs[0]
+        run(f"finish_{n}", outputs[0] if n == stages - 1 else outputs[1])
+    return found
+
+
+def evenly(split: Split, count: int) -> NDArray[np.float32]:
+    """`count` images (or all there are) [N, 3, H, W] in 0..255, spread over a split."""
+    chosen = np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)
+    images: NDArray[np.float32] = to_images(np.stack([split[int(i)].image for i in chosen])).numpy()
+    return images
+
+
+def stored_image(artifact: Artifact, plan: CascadePlan, split: Split, index: int) -> Array:
+    """One image of a split as the first stage takes it."""
+    return to_stored(artifact.entry(plan.stages[0]).inputs[0], to_images(split[index].image[None]).numpy())
+
+
+def _title(configuration: Configuration) -> str:
+    pairs = zip(configuration.exits, configuration.heads, strict=True)
+    return " > ".join(f"exit{e + 1} {head}" for e, head in pairs)
