@@ -23,6 +23,7 @@ mkdir "$root/dev/pts" "$root/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
 ln -s pts/ptmx "$root/dev/ptmx"
 hostname "$name"
+chroot "$root" /system/bin/busybox ifconfig lo 127.0.0.1 up
 echo 1 > "$root/run/boot.pid"
 cd /
 while :; do

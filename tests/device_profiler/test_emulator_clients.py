@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,11 +26,11 @@ class AdbServer:
 
     def __init__(self, command: list[str], home: Path, libraries: str = "") -> None:
         self.port = _free_port()
-        self._command = [*command, "-P", str(self.port)]
+        self.command = [*command, "-P", str(self.port)]
         self._environment = {"HOME": str(home), "PATH": os.environ["PATH"], "LD_LIBRARY_PATH": libraries}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*self._command, *arguments], capture_output=True, text=True, timeout=120,
+        return subprocess.run([*self.command, *arguments], capture_output=True, text=True, timeout=120,
                               env=self._environment)
 
 
@@ -91,6 +92,28 @@ def test_adbutils(phone: EmulatedPhone, google_adb: AdbServer, big_file: Path, t
     device.sync.pull("/data/local/tmp/adbutils", str(back))
     assert back.read_bytes() == big_file.read_bytes()
     device.shell("rm /data/local/tmp/adbutils", timeout=30.0)
+
+
+def test_ports_are_forwarded(phone: EmulatedPhone, google_adb: AdbServer) -> None:
+    google_adb.run("connect", phone.address)
+    port = int(google_adb.run("-s", phone.address, "forward", "tcp:0", "tcp:7001").stdout)
+    serve = "echo from the phone | nc -l -p 7001"
+    service = subprocess.Popen([*google_adb.command, "-s", phone.address, "shell", serve])
+    try:
+        assert _read_from(port) == b"from the phone\n"
+    finally:
+        service.kill()
+        service.wait()
+
+
+def _read_from(port: int) -> bytes:
+    deadline = time.monotonic() + 30.0
+    while time.monotonic() < deadline:
+        with socket.create_connection(("127.0.0.1", port), timeout=10.0) as connection:
+            if data := connection.recv(100):
+                return data
+        time.sleep(0.2)
+    return b""
 
 
 def test_clients_and_the_product_at_once(phone: EmulatedPhone, google_adb: AdbServer) -> None:
