@@ -105,7 +105,9 @@ class Runner:
         run = DetachedRun(self.transport, f"{self.root}/runs/{secrets.token_hex(8)}")
         ended = False
         try:
-            self._push_job(run, artifact, folder)
+            archive = folder / "job.tar"
+            write_archive(archive, (artifact, folder / "inputs", folder / "job"))
+            run.send(archive, _push_timeout_s(archive))
             pinned = f"taskset {self.cores} " if self.cores else ""
             run.start(f"{pinned}{self.program.command(self._program_folder)} {run.folder}/job")
             finished = run.wait(timeout_s, lambda done: progress(min(done, total), total))
@@ -119,12 +121,6 @@ class Runner:
     @property
     def _program_folder(self) -> str:
         return program_folder(self.root, self.program)
-
-    def _push_job(self, run: DetachedRun, artifact: Path, folder: Path) -> None:
-        """One archive: every file that is pushed alone costs several round trips."""
-        archive = folder / "job.tar"
-        write_archive(archive, (artifact, folder / "inputs", folder / "job"))
-        run.patiently(lambda: _push_archive(self.transport, archive, run.folder))
 
     def _checked(self, finished: Finished, total: int, artifact: Path) -> tuple[str, ...]:
         address, runtime = self.transport.address, self.program.runtime
@@ -181,8 +177,12 @@ def _push_archive(transport: Transport, archive: Path, folder: str) -> None:
     """Unpack a tar file into `folder` on the device."""
     place, remote = shlex.quote(folder), f"{folder}/{archive.name}"
     _succeed(transport, f"mkdir -p {place}")
-    transport.push(archive, remote, timeout_s=_LINK_TIMEOUT_S + archive.stat().st_size / _SLOWEST_PUSH_BYTES_S)
+    transport.push(archive, remote, timeout_s=_push_timeout_s(archive))
     _succeed(transport, f"cd {place} && tar -xf {shlex.quote(archive.name)} && rm {shlex.quote(archive.name)}")
+
+
+def _push_timeout_s(file: Path) -> float:
+    return _LINK_TIMEOUT_S + file.stat().st_size / _SLOWEST_PUSH_BYTES_S
 
 
 def _succeed(transport: Transport, command: str) -> None:

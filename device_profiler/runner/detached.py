@@ -4,6 +4,7 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from device_profiler.errors import DeviceError
@@ -14,7 +15,9 @@ _Result = TypeVar("_Result")
 RECONNECT_S = 60.0
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 1.0
+_LONGEST_COMMAND_S = 60.0
 _MARK = "#state "
+_ARCHIVE = "job.tar"
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,13 @@ class DetachedRun:
     _read: int = 0
     _partial: str = ""
 
+    def send(self, archive: Path, timeout_s: float) -> None:
+        """Push the tar file with what the run needs: one file, for each that is pushed costs several round trips."""
+        self.patiently(lambda: self._checked(f"mkdir -p {shlex.quote(self.folder)}"))
+        self.patiently(lambda: self.transport.push(archive, f"{self.folder}/{_ARCHIVE}", timeout_s=timeout_s))
+
     def start(self, command: str) -> None:
-        """Start `command` in a session of its own; safe to repeat when an answer was lost.
+        """Unpack what was sent and start `command` in a session of its own; safe to repeat when an answer was lost.
 
         The hang-up that follows the end of the shell is ignored from the first moment, and the shell stays until the
         session has a process id.
@@ -48,12 +56,11 @@ class DetachedRun:
         script = f"echo $$ > pid; {command}; echo $? > exit.partial; mv exit.partial exit"
         line = (
             f"trap '' HUP; cd {shlex.quote(self.folder)} || exit 1; "
-            f"if mkdir started 2>/dev/null; then setsid sh -c {shlex.quote(script)} > log 2>&1 < /dev/null & fi; "
+            f"if mkdir started 2>/dev/null; then tar -xf {_ARCHIVE} && rm {_ARCHIVE} || exit 1; "
+            f"setsid sh -c {shlex.quote(script)} > log 2>&1 < /dev/null & fi; "
             f"for i in 1 2 3 4 5 6 7 8 9 10; do [ -s pid ] && exit 0; sleep 0.2; done; cat log; exit 1"
         )
-        result = self.patiently(lambda: self.transport.shell(line))
-        if result.exit_code != 0:
-            raise DeviceError(f"{self.transport.address} can't start the runner: {result.output.strip()[-200:]}")
+        self.patiently(lambda: self._checked(line))
 
     def wait(self, timeout_s: float, progress: Callable[[int], None]) -> Finished:
         """Poll until the command ends; `progress` gets the number of result lines so far.
@@ -101,6 +108,11 @@ class DetachedRun:
                         "attach the phone and try again"
                     ) from error
                 time.sleep(_LONGEST_PAUSE_S)
+
+    def _checked(self, command: str) -> None:
+        result = self.transport.shell(command, timeout_s=_LONGEST_COMMAND_S)
+        if result.exit_code != 0:
+            raise DeviceError(f"{self.transport.address} can't start the runner: {result.output.strip()[-200:]}")
 
     def _poll(self) -> str:
         """New result lines into `_lines`; "alive", "gone", or the exit code (read first: no line follows)."""

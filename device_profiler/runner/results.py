@@ -131,7 +131,7 @@ def cascade_results(lines: Sequence[str], outputs: Path) -> list[CascadeResult]:
     return [
         CascadeResult(
             record.exit,
-            record.confidences,
+            tuple(float(np.float32(value)) for value in record.confidences),
             record.labels.read(content).astype(np.uint8, copy=False),
             record.samples_ns,
             record.load_ns,

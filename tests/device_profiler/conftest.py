@@ -1,6 +1,12 @@
 """Fixtures of the device tests: one real emulated phone for the whole session, and transports to it."""
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -8,6 +14,7 @@ import pytest
 from device_profiler import debian
 from device_profiler.emulator.phone import start_phone, stop_phone
 from device_profiler.emulator.registry import EmulatedPhone, list_phones
+from device_profiler.files import cache_folder, sha256_bytes
 from device_profiler.transport import AdbShellTransport, connect
 
 
@@ -53,3 +60,18 @@ def threaded_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         """
     )
     return source
+
+
+@pytest.fixture(scope="session")
+def deployments() -> Path:
+    """Folder with the small deployments of make_models.py; made once for each version of what makes them."""
+    script = Path(__file__).with_name("make_models.py")
+    packages = ("torch", "executorch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer")
+    versions = [f"{name} {metadata.version(name)}\n".encode() for name in packages]
+    folder = cache_folder("test-deployments") / sha256_bytes(script.read_bytes(), *versions)[:16]
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
+            subprocess.run([sys.executable, script, partial], check=True, capture_output=True, timeout=500,
+                           env=os.environ | {"OMP_NUM_THREADS": "1"})
+            shutil.copytree(partial, folder, dirs_exist_ok=True)
+    return folder

@@ -19,8 +19,14 @@ class LocalTransport:
 
     def shell(self, command: str, *, timeout_s: float = 30.0) -> ShellResult:
         try:
-            done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                  timeout=timeout_s, stdin=subprocess.DEVNULL)
+            done = subprocess.run(
+                ["sh", "-c", command],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=timeout_s,
+                stdin=subprocess.DEVNULL,
+            )
         except subprocess.TimeoutExpired as error:
             raise DeviceTimeoutError(f"{command} took more than {timeout_s} s") from error
         return ShellResult(done.returncode, done.stdout)
@@ -40,6 +46,7 @@ class LocalTransport:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

@@ -1,7 +1,7 @@
 """Makes the small deployments that the runner's tests use; run as a process of its own: `make_models.py FOLDER`.
 
 A cascade of two stages with a finish each, on 3x32x32 images, as exporters write it: `cascade.pte` (XNNPACK, fp32),
-`cascade.tflite` (fp32) and `cascade_int8.tflite`, with the images, the calls' inputs and eager PyTorch's answers in `eager.npz`.
+`cascade.tflite` (fp32) and `cascade_int8.tflite`, with images and answers: `eager.npz` (PyTorch) and `int8.npz` (LiteRT).
 """
 
 import sys
@@ -121,7 +121,7 @@ def write_litert(modules: dict[str, nn.Module], examples: dict[str, torch.Tensor
 
 
 def write_int8(folder: Path, images: np.ndarray) -> None:
-    """Chained calibration: a stage sees what the stage before hands on, so both sides of a boundary get the same scale."""
+    """Chained calibration: a stage sees what the one before hands on, so a boundary has one scale on both sides."""
     real = interpret(folder / "cascade.tflite", images)
     inputs = {
         "stage_0": real["images"],
@@ -138,7 +138,7 @@ def write_int8(folder: Path, images: np.ndarray) -> None:
 
 
 def mend_outputs(path: Path) -> None:
-    """Graph outputs as the signatures name them: the quantiser leaves a dequantised twin there when an output is read again."""
+    """Graph outputs as the signatures name them: where an output is read again the quantiser leaves a float twin."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
     for signature in model.signatureDefs:
         graph = model.subgraphs[signature.subgraphIndex]
@@ -171,7 +171,9 @@ def interpret(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
         run("finish_0", logits)
         run("finish_1", run("stage_1", features)[0])
     confidence = runners["stage_0"].get_output_details()["output_2"]["quantization"]
-    return {name: np.stack(values) for name, values in results.items()} | {"confidence_quantization": np.array(confidence)}
+    return {name: np.stack(values) for name, values in results.items()} | {
+        "confidence_quantization": np.array(confidence)
+    }
 
 
 if __name__ == "__main__":
