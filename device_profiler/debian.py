@@ -86,7 +86,15 @@ def available() -> bool:
 
 def host_suite() -> str:
     """Codename of the Debian release that this machine runs, such as bookworm."""
-    return platform.freedesktop_os_release().get("VERSION_CODENAME", "sid")
+    return _release("VERSION_CODENAME") or "sid"
+
+
+def _release(key: str) -> str | None:
+    """A field of /etc/os-release; None where the system has no such file."""
+    try:
+        return platform.freedesktop_os_release().get(key)
+    except OSError:
+        return None
 
 
 def host_architecture() -> str:
@@ -176,7 +184,7 @@ def _mirror() -> str | None:
     """URL of the Debian mirror that the host's apt uses."""
     if chosen := os.environ.get(MIRROR_VARIABLE):
         return chosen
-    if platform.freedesktop_os_release().get("ID") != "debian":
+    if _release("ID") != "debian":
         return None
     done = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"],
                           capture_output=True, text=True, timeout=60)

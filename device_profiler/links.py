@@ -1,6 +1,7 @@
 """Byte streams to an adbd: a TCP socket, or USB by libusb. Every call ends at the link's deadline."""
 
 import ctypes
+import platform
 import socket
 import time
 from pathlib import Path
@@ -94,7 +95,7 @@ class UsbLink(Link):
 
 def attached_serials() -> tuple[str, ...]:
     """Serials of the phones on USB; empty where this machine has no USB bus, or no libusb."""
-    if not USB_BUS.is_dir():
+    if platform.system() == "Linux" and not USB_BUS.is_dir():
         return ()
     try:
         devices = list(usb_class().find_all_adb_devices(1.0))

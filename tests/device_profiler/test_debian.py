@@ -1,6 +1,7 @@
 """Debian packages reach the cache whole, the host stays as it was, and what goes wrong is said in one line."""
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -80,7 +81,11 @@ def test_an_unreachable_mirror_is_one_line_and_leaves_nothing_behind(
 def test_without_apt_the_message_says_what_works_without_it(
     empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def no_such_file() -> dict[str, str]:
+        raise OSError
+
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(platform, "freedesktop_os_release", no_such_file)
     assert not debian.available()
     with pytest.raises(InputError, match=r"no apt-get.*--device SERIAL.*folder:PATH"):
         debian.fetch(["hello"])
