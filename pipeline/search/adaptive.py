@@ -150,10 +150,10 @@ def _tables(space: SearchSpace) -> tuple[NDArray[Any], ...]:
     return space.packed, space.totals, space.rank, space.levels, space.head_cost
 
 
-def _screen(space: SearchSpace, task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+def _screen(space: SearchSpace, task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64], float, int]:
     """The surrogate as the kernel reads it: its offset counts the images that left, and those that reach x at x."""
     if task.surrogate is None:
-        return np.zeros((0, 0)), np.zeros((0, 0)), 0.0
+        return np.zeros((0, 0)), np.zeros((0, 0)), 0.0, 0
     worth, remaining = task.surrogate.worth, np.ones(space.images, dtype=bool)
     offset = task.surrogate.offset
     for candidate, level in zip(task.prefix.chosen, task.prefix.levels, strict=True):
@@ -162,7 +162,7 @@ def _screen(space: SearchSpace, task: Task) -> tuple[NDArray[np.float64], NDArra
         remaining &= ~leaving
     if task.x is not None:
         offset += float(worth[task.x, remaining].sum())
-    return worth, np.ascontiguousarray(worth[list(task.zs)].T), offset
+    return worth, np.ascontiguousarray(worth[list(task.zs)].T), offset, task.surrogate.classes
 
 
 def _kernel_inputs(

@@ -1,75 +1,162 @@
-"""Depth first over the first exits of a configuration, cutting what admissible bounds exclude."""
+"""Branch and bound over the first exits of a configuration; the last three are enumerated behind every survivor.
 
-from collections.abc import Iterator
+A node fixes the first exits with heads and thresholds. Its bound is a Lagrangian one: every image that is still there
+takes the candidate behind with the best surrogate worth minus `price` * cost. A configuration that reaches the wanted
+mIoU within the cost cap satisfies  offset + sum(worth) - price * (sum(cost) - cap * I) >= wanted * classes  for every
+price >= 0, so a node whose best case violates it can't hold one.
+"""
+
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.search.adaptive import Prefix, extend
-from pipeline.search.bounds import best_mean
-from pipeline.search.configuration import LATENCY_TOLERANCE
+from pipeline.search.configuration import LATENCY_TOLERANCE, MIOU_TOLERANCE
 from pipeline.search.goal import Incumbent
 from pipeline.search.space import SearchSpace
+from pipeline.search.surrogate import Surrogate
 
-ROUNDING = 1e-9  # of a bound in float64, far above its error
+PRICE_STEPS = 40  # of the golden-section search for the price
 
 
 @dataclass(frozen=True, eq=False)
-class Suffix:
-    """What the exits behind a prefix could do at best, whichever candidate each image and class picks."""
+class Relaxation:
+    """One choice of exits with its surrogate and its price; bounds any node over them."""
 
-    intersection: NDArray[np.int64]  # [I, C] highest
-    union: NDArray[np.int64]  # [I, C] lowest
-    cheapest: float  # backbone and head of the cheapest candidate
+    space: SearchSpace
+    exits: tuple[int, ...]
+    surrogate: Surrogate
+    price: float  # classes * mIoU per unit of cost and image
+
+    def best_behind(self, position: int) -> NDArray[np.float64]:
+        """[I] best worth minus price * (backbone and own head) over the candidates of exits[position:]."""
+        members = [c for e in self.exits[position:] for c in self.space.by_exit[e]]
+        costs = self.price * (self.space.depth_cost[members] + self.space.head_cost[members])
+        return np.asarray((self.surrogate.worth[members] - costs[:, None]).max(axis=0))
+
+    def root_score(self) -> float:
+        """Upper bound on offset + sum(worth) - price * sum(cost) over every configuration of these exits."""
+        first = list(self.space.by_exit[self.exits[0]])
+        own = self.price * (self.space.depth_cost[first] + self.space.head_cost[first])
+        best = np.maximum((self.surrogate.worth[first] - own[:, None]).max(axis=0), self.best_behind(1))
+        return self.surrogate.offset + float(best.sum())
+
+    def child_scores(self, prefix: Prefix, score: float, behind: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[members, levels] upper bound on the same sum for the prefix with one more exit.
+
+        score: offset and what the images that left contribute. behind: `best_behind` of the exits after the new one.
+        """
+        position = len(prefix.chosen)
+        members = self.space.by_exit[self.exits[position]]
+        heads = float(self.space.head_cost[list(prefix.chosen)].sum()) + (position + 1) * self.space.boundary
+        rows = [self._candidate_scores(c, prefix.remaining, heads, behind) for c in members]
+        widest = max(len(row) for row in rows)
+        return score + np.array([np.pad(row, (0, widest - len(row)), constant_values=-np.inf) for row in rows])
+
+    def _candidate_scores(
+        self, candidate: int, remaining: NDArray[np.bool_], heads: float, behind: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        space, levels = self.space, int(self.space.levels[candidate])
+        common = self.price * (heads + float(space.head_cost[candidate]))
+        leaving = self.surrogate.worth[candidate] - self.price * float(space.depth_cost[candidate]) - common
+        gain = np.where(remaining, behind - common - leaving, 0.0)
+        by_rank = np.bincount(space.rank[candidate], weights=gain, minlength=levels + 1)
+        scores = float(leaving[remaining].sum()) + np.cumsum(by_rank)[:levels]
+        going_on = np.cumsum(np.bincount(space.rank[candidate][remaining], minlength=levels + 1))[:levels]
+        scores[going_on == 0] = -np.inf  # nothing goes on: the shorter configuration is no worse
+        return np.asarray(scores)
+
+    def contribution(self, prefix: Prefix) -> float:
+        """Worth minus price * cost of the images that left at the prefix's last exit."""
+        *before, last = prefix.chosen
+        came = np.ones(self.space.images, dtype=bool)
+        for c, level in zip(before, prefix.levels, strict=False):
+            came &= self.space.rank[c] <= level
+        left = came & ~prefix.remaining
+        heads = float(self.space.head_cost[list(prefix.chosen)].sum()) + len(prefix.chosen) * self.space.boundary
+        cost = self.price * (float(self.space.depth_cost[last]) + heads)
+        return float((self.surrogate.worth[last][left] - cost).sum())
+
+    def needed(self, incumbent: Incumbent) -> float:
+        """What a score must reach for a configuration within the incumbent's bounds to be possible."""
+        highest, lowest = incumbent.bounds()
+        allowance = 0.0
+        if self.price > 0:
+            allowance = self.price * (highest + LATENCY_TOLERANCE) * self.space.images
+        return (lowest - MIOU_TOLERANCE) * self.surrogate.classes - allowance
+
+    def bound(self, score: float, incumbent: Incumbent) -> float:
+        """The score as a bound on the goal: highest mIoU, or lowest cost, of what it covers."""
+        highest, lowest = incumbent.bounds()
+        if not incumbent.goal.cheapest:
+            allowance = self.price * highest * self.space.images if self.price > 0 else 0.0
+            return min(1.0, (score + allowance) / self.surrogate.classes) if self.surrogate.classes else 1.0
+        if self.price == 0:
+            return 0.0
+        missing = (lowest - MIOU_TOLERANCE) * self.surrogate.classes - score
+        return max(0.0, missing / (self.price * self.space.images))
 
 
-def suffix_of(space: SearchSpace, exits: tuple[int, ...]) -> Suffix:
-    """The best case over every candidate of these exits."""
+def relax(space: SearchSpace, exits: tuple[int, ...], surrogate: Surrogate, incumbent: Incumbent) -> Relaxation:
+    """The relaxation with the price that makes its bound tightest under the incumbent's bounds."""
+    highest, _ = incumbent.bounds()
+    if not math.isfinite(highest):
+        return Relaxation(space, exits, surrogate, 0.0)
     members = [c for e in exits for c in space.by_exit[e]]
-    packed = space.packed[members]
-    return Suffix(
-        packed[:, :, : space.classes].max(axis=0).astype(np.int64),
-        packed[:, :, space.lanes : space.lanes + space.classes].min(axis=0).astype(np.int64),
-        float((space.depth_cost[members] + space.head_cost[members]).min()),
-    )
+    spread = float(np.ptp(space.depth_cost[members] + space.head_cost[members]))
+    widest = float(np.ptp(surrogate.worth[members], axis=0).max()) / spread if spread > 0 else 0.0
+
+    def excess(price: float) -> float:
+        relaxation = Relaxation(space, exits, surrogate, price)
+        return relaxation.root_score() - relaxation.needed(incumbent)
+
+    return Relaxation(space, exits, surrogate, _lowest(excess, widest))
+
+
+@dataclass
+class Progress:
+    """How far a depth-first walk has come: the best score that its unfinished part may hold."""
+
+    open_score: float
 
 
 def prefixes(
-    space: SearchSpace, prefix: Prefix, exits: tuple[int, ...], free: int, incumbent: Incumbent
+    relaxation: Relaxation, start: Prefix, free: int, incumbent: Incumbent, progress: Progress
 ) -> Iterator[Prefix]:
-    """Every prefix over the first len(exits) - free exits that the bounds don't exclude."""
-    if len(exits) == free:
+    """Every prefix over all but the last `free` exits that the bounds don't exclude, the most promising first."""
+    yield from _descend(relaxation, start, relaxation.surrogate.offset, free, incumbent, progress)
+    progress.open_score = -math.inf
+
+
+def _descend(
+    relaxation: Relaxation, prefix: Prefix, score: float, free: int, incumbent: Incumbent, progress: Progress
+) -> Iterator[Prefix]:
+    position = len(prefix.chosen)
+    if position == len(relaxation.exits) - free:
         yield prefix
         return
-    suffix = suffix_of(space, exits[1:])
-    for candidate in space.by_exit[exits[0]]:
-        for level in range(int(space.levels[candidate])):
-            longer = extend(space, prefix, candidate, level)
-            if worthwhile(space, longer, suffix, incumbent):
-                yield from prefixes(space, longer, exits[1:], free, incumbent)
+    members = relaxation.space.by_exit[relaxation.exits[position]]
+    scores = relaxation.child_scores(prefix, score, relaxation.best_behind(position + 1))
+    for flat in np.argsort(-scores, axis=None, kind="stable"):
+        m, level = (int(v) for v in np.unravel_index(flat, scores.shape))
+        if position == 0:
+            progress.open_score = float(scores[m, level])
+        if scores[m, level] < relaxation.needed(incumbent):
+            return  # and so do all that follow
+        longer = extend(relaxation.space, prefix, members[m], level)
+        yield from _descend(relaxation, longer, score + relaxation.contribution(longer), free, incumbent, progress)
 
 
-def worthwhile(space: SearchSpace, prefix: Prefix, suffix: Suffix, incumbent: Incumbent) -> bool:
-    """Whether some completion of the prefix may still meet the incumbent's bounds."""
-    remaining = int(prefix.remaining.sum())
-    if remaining == 0:
-        return False  # nothing reaches the exits behind: the shorter configuration is no worse
-    highest, lowest = incumbent.bounds()
-    heads = float(space.head_cost[list(prefix.chosen)].sum())
-    boundaries = (len(prefix.chosen) + 1) * space.boundary
-    cost = (prefix.cost + remaining * (suffix.cheapest + heads + boundaries)) / space.images
-    if cost > highest + LATENCY_TOLERANCE:
-        return False
-    return upper_miou(space, prefix, suffix) >= lowest - ROUNDING
-
-
-def upper_miou(space: SearchSpace, prefix: Prefix, suffix: Suffix) -> float:
-    """No completion of the prefix has a higher mIoU."""
-    left = prefix.sums.astype(np.int64)
-    inter = left[: space.classes] + suffix.intersection[prefix.remaining].sum(axis=0)
-    union = left[space.lanes : space.lanes + space.classes] + suffix.union[prefix.remaining].sum(axis=0)
-    certain = union > 0
-    # A class whose lowest union is 0 may be absent, or as good as it can be.
-    ratio = np.minimum(1.0, np.divide(inter, union, out=np.ones(len(union)), where=certain))
-    return best_mean(ratio, certain)
+def _lowest(function: Callable[[float], float], high: float) -> float:
+    """Where a convex function on [0, high] is lowest (golden section); any answer is a valid price."""
+    ratio, low = (math.sqrt(5) - 1) / 2, 0.0
+    for _ in range(PRICE_STEPS):
+        first, second = high - ratio * (high - low), low + ratio * (high - low)
+        if function(first) <= function(second):
+            high = second
+        else:
+            low = first
+    return min((0.0, low), key=function)

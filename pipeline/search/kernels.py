@@ -225,15 +225,15 @@ def scan(
     row. reach: [2P] class sums if they all left at x. reaching: their number. costs: (sum of the images that left
     before, cost of leaving at x, [y] cost of leaving at y, [z] cost of leaving at z without y's head). bounds: highest
     cost sum, lowest mIoU, highest cost of z; the first two tighten to what is found when `tighten`. screen: the
-    surrogate's worth [N, I] and [I, Z], and its offset where all that left and all that reach x are counted; an empty
-    worth means none.
+    surrogate's worth [N, I] and [I, Z], and its offset where all that left and all that reach x are counted, and its
+    number of classes; an empty worth means none.
     """
     packed, totals, rank, levels, head_cost = tables
     left_cost, cost_x, cost_y, cost_z = costs
     cap, floor, worst = bounds
     images, width = rank.shape[1], 2 * len(pad)
     flat = packed.reshape(-1)
-    worth, z_worth, offset = screen
+    worth, z_worth, offset, certain = screen
     hopeful = np.ones(len(zs), dtype=np.int64)
     for yi in range(len(ys)):
         y = ys[yi]
@@ -243,7 +243,7 @@ def scan(
         late = late_counts(rank, y, members, row_start, levels[y])
         if len(worth) > 0 and promising(
             worth, x, y, z_worth, members, row_start, rank, late, offset, reaching, (left_cost, cost_x, cost_y[yi]),
-            cost_z + head_cost[y], cap + LATENCY * images, (floor - MIOU) * classes, hopeful,
+            cost_z + head_cost[y], cap + LATENCY * images, (floor - MIOU) * certain, hopeful,
         ) == 0:  # fmt: skip
             continue
         base = base_rows(pad, flat, x, y, images, members, row_start, reach)

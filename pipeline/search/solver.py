@@ -2,15 +2,14 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 from device_profiler.errors import InfeasibleError, InputError
 from pipeline.latency_table import LatencyTable
 from pipeline.search.adaptive import Task, root, run_task, single_exits, tasks_behind
 from pipeline.search.anytime import search_anytime
-from pipeline.search.bounds import least_cost, oracle_miou
-from pipeline.search.branch import prefixes
+from pipeline.search.branch import Progress, Relaxation, prefixes, relax
 from pipeline.search.configuration import Candidate, SearchResult, result_from
 from pipeline.search.evaluate import evaluate_configuration
 from pipeline.search.goal import Found, Goal, Incumbent
@@ -87,9 +86,9 @@ def solve(space: SearchSpace, objective: Objective, goal: Goal) -> tuple[Found |
         for found in run_task(space, task, goal, incumbent.bounds()):
             incumbent.offer(found)
 
-    progress = AdaptiveTasks(space, objective.max_exits, incumbent)
-    finished = run_until(iter(progress), work, stop)
-    return incumbent.best, None if finished else unexplored_bound(space, progress.unfinished(), goal)
+    tasks = AdaptiveTasks(space, objective.max_exits, incumbent)
+    finished = run_until(iter(tasks), work, stop)
+    return incumbent.best, None if finished else tasks.unexplored_bound()
 
 
 class AdaptiveTasks:
@@ -98,38 +97,45 @@ class AdaptiveTasks:
     def __init__(self, space: SearchSpace, max_exits: int, incumbent: Incumbent) -> None:
         largest = min(max_exits, len(space.by_exit))
         self._space, self._incumbent = space, incumbent
-        self._exit_sets = [exits for count in range(2, largest + 1) for exits in space.exit_sets(count)]
-        self._current = 0
+        self._left = [exits for count in range(2, largest + 1) for exits in space.exit_sets(count)]
+        self._linearisation: Linearisation | None = None
+        self._current: tuple[Relaxation, Progress] | None = None
 
     def __iter__(self) -> Iterator[Task]:
-        start, count, linearisation = root(self._space), 0, None
-        for position, exits in enumerate(self._exit_sets):
-            self._current = position
+        start, count = root(self._space), 0
+        while self._left:
+            exits, free = self._left[0], min(FREE_EXITS, len(self._left[0]))
             if len(exits) > count:  # around the best of the smaller configurations
-                count, linearisation = len(exits), self._linearisation()
-            surrogate = None if linearisation is None else linearisation.surrogate(exits)
-            free = min(FREE_EXITS, len(exits))
-            for prefix in prefixes(self._space, start, exits, free, self._incumbent):
-                yield from tasks_behind(self._space, prefix, exits[-free:], surrogate)
-        self._current = len(self._exit_sets)
+                count, self._linearisation = len(exits), self._around_best()
+            relaxation = self._relaxed(exits)
+            progress = Progress(relaxation.root_score())
+            self._current = relaxation, progress
+            for prefix in prefixes(relaxation, start, free, self._incumbent, progress):
+                yield from tasks_behind(self._space, prefix, exits[-free:], relaxation.surrogate)
+            self._current = None
+            self._left.pop(0)
 
-    def _linearisation(self) -> Linearisation | None:
+    def unexplored_bound(self) -> float:
+        """Best value (mIoU, or cost when the goal is the cheapest) of any configuration not covered yet."""
+        bounds = []
+        if self._current is not None:
+            relaxation, progress = self._current
+            bounds.append(relaxation.bound(progress.open_score, self._incumbent))
+        for exits in self._left[0 if self._current is None else 1 :]:
+            relaxation = self._relaxed(exits)
+            bounds.append(relaxation.bound(relaxation.root_score(), self._incumbent))
+        return (min if self._incumbent.goal.cheapest else max)(bounds)
+
+    def _relaxed(self, exits: tuple[int, ...]) -> Relaxation:
+        linearisation = self._linearisation or self._around_best()
+        self._linearisation = linearisation
+        return relax(self._space, exits, linearisation.surrogate(exits), self._incumbent)
+
+    def _around_best(self) -> Linearisation:
+        """Around the incumbent, else around the deepest candidate: any choice is admissible, a good one is tight."""
         best = self._incumbent.best
-        if best is None or not self._space.always_present:
-            return None
-        return Linearisation(self._space, class_iou(self._space, best.chosen, best.levels))
-
-    def unfinished(self) -> Sequence[tuple[int, ...]]:
-        """The choices of exits that were not covered to the end."""
-        return self._exit_sets[self._current :]
-
-
-def unexplored_bound(space: SearchSpace, exit_sets: Sequence[tuple[int, ...]], goal: Goal) -> float:
-    """Best value that any configuration over these choices of exits could have."""
-    if goal.cheapest:
-        return min(least_cost(space, exits) for exits in exit_sets)
-    unions = {tuple(exits) for exits in exit_sets}
-    return max(oracle_miou(space, [c for e in exits for c in space.by_exit[e]]) for exits in unions)
+        chosen, levels = (best.chosen, best.levels) if best is not None else ((len(self._space.names) - 1,), ())
+        return Linearisation(self._space, class_iou(self._space, chosen, levels))
 
 
 def candidate_of(

@@ -3,8 +3,9 @@
 For a class with routed sums I and U and any lambda, I / U = lambda + d / U with d = I - lambda * U. Over routings that
 use certain candidates, U lies in [Ul, Uh] and d in [-dn, dp] (each image at its extreme). Then
 d / U <= c * d + e, with c = (dp / Ul + dn / Uh) / (dp + dn) and e = dp * dn * (1 / Ul - 1 / Uh) / (dp + dn):
-exact where U is certain, and c * d adds up image by image. Summed over the classes this bounds classes * mIoU. It is
-tight near the configuration whose class IoUs serve as lambda, which is where the search has to decide.
+exact where U is certain, and c * d adds up image by image. It is tight near the configuration whose class IoUs serve as
+lambda, which is where the search has to decide. A class that some routing may lack counts with its best possible IoU,
+and not in the number of classes: mIoU >= m implies (sum over the certain classes) + (those bests) >= m * certain.
 """
 
 from collections.abc import Sequence
@@ -20,21 +21,23 @@ SAFETY = 1e-7  # of mIoU, far above float64's error in these sums
 
 @dataclass(frozen=True, eq=False)
 class Surrogate:
-    """classes * mIoU of a routing over the covered candidates <= offset + sum over images of worth[route, image]."""
+    """mIoU * classes <= offset + sum over images of worth[candidate where it leaves, image]."""
 
     offset: float
     worth: NDArray[np.float64]  # [N, I]; only the rows of the covered candidates are filled
+    classes: int  # those present whatever the routing
 
 
 class Linearisation:
-    """Surrogates around one configuration's class IoUs, for any choice of exits.
-
-    Only for spaces in which every class is present whatever the routing (SearchSpace.always_present).
-    """
+    """Surrogates around one configuration's class IoUs, for any choice of exits."""
 
     def __init__(self, space: SearchSpace, class_iou: NDArray[np.float64]) -> None:
-        self._space, self._iou = space, class_iou
-        self._difference = np.empty((len(space.names), space.images, space.classes))
+        unions = space.packed[:, :, space.lanes : space.lanes + space.classes]
+        certain = (unions.min(axis=0) > 0).any(axis=0)
+        self._space, self._certain = space, np.flatnonzero(certain)
+        self._iou = class_iou[self._certain]
+        self._uncertain = float(sum(_best_ratio(space, int(k)) for k in np.flatnonzero(~certain)))
+        self._difference = np.empty((len(space.names), space.images, len(self._certain)))
         self._ranges = [self._exit_ranges(members) for members in space.by_exit]
 
     def surrogate(self, exits: Sequence[int]) -> Surrogate:
@@ -51,18 +54,18 @@ class Linearisation:
         for e in exits:
             members = list(self._space.by_exit[e])
             worth[members] = self._difference[members] @ slope
-        offset = float(self._iou.sum() + error.sum()) + SAFETY * self._space.classes
-        return Surrogate(offset, worth)
+        offset = float(self._iou.sum() + error.sum() + self._uncertain) + SAFETY * self._space.classes
+        return Surrogate(offset, worth, len(self._certain))
 
     def _exit_ranges(self, members: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
         """[I, C] each: lowest and highest union, lowest and highest difference, over the candidates of one exit."""
         space = self._space
-        shape = (space.images, space.classes)
+        shape = (space.images, len(self._certain))
         lowest, highest = np.full(shape, np.inf), np.zeros(shape)
         below, above = np.full(shape, np.inf), np.full(shape, -np.inf)
         for c in members:
-            union = space.packed[c, :, space.lanes : space.lanes + space.classes].astype(np.float64)
-            difference = space.packed[c, :, : space.classes] - self._iou * union
+            union = space.packed[c][:, space.lanes + self._certain].astype(np.float64)
+            difference = space.packed[c][:, self._certain] - self._iou * union
             self._difference[c] = difference
             np.minimum(lowest, union, out=lowest)
             np.maximum(highest, union, out=highest)
@@ -81,3 +84,18 @@ def class_iou(space: SearchSpace, chosen: Sequence[int], levels: Sequence[int]) 
         remaining = remaining & ~leaving
     union = sums[space.lanes : space.lanes + space.classes]
     return np.asarray(sums[: space.classes] / np.maximum(union, 1))
+
+
+def _best_ratio(space: SearchSpace, k: int) -> float:
+    """Highest IoU of class k over all routings (a ratio of sums, maximised by Dinkelbach's iteration), rounded up."""
+    first = space.packed[:, :, k].astype(np.float64)
+    second = space.packed[:, :, space.lanes + k].astype(np.float64)
+    columns, ratio = np.arange(space.images), 0.0
+    for _ in range(100):  # converges superlinearly: ten rounds are many
+        picked = np.argmax(first - ratio * second, axis=0)
+        numerator, denominator = first[picked, columns].sum(), second[picked, columns].sum()
+        following = float(numerator / denominator) if denominator > 0 else ratio
+        if following <= ratio + 1e-13:
+            return min(1.0, max(ratio, following) + 1e-12)
+        ratio = following
+    return 1.0

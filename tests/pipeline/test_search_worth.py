@@ -10,13 +10,14 @@ from search_tables import brute_force, random_statistics, random_table
 
 from device_profiler.errors import InputError
 from pipeline.latency_table import LatencyTable, PartDetail
-from pipeline.search.bounds import oracle_miou
+from pipeline.search.branch import Relaxation
 from pipeline.search.configuration import Configuration
 from pipeline.search.evaluate import evaluate_configuration, images_near_threshold, routes
 from pipeline.search.objective import Objective
 from pipeline.search.runners_up import runners_up
 from pipeline.search.solver import search, strongest_single_exit
 from pipeline.search.space import build_space, interval_thresholds
+from pipeline.search.surrogate import Linearisation
 from pipeline.search.uncertainty import latency_interval, miou_gap_interval, miou_interval
 from pipeline.statistics import ExitStatistics
 
@@ -102,13 +103,36 @@ def test_bootstrap_intervals_hold_the_point_and_shrink_with_images() -> None:
     assert widths[1] < widths[0] / 2
 
 
-def test_oracle_bound_is_above_every_configuration() -> None:
-    for seed in range(30):
+def test_surrogate_is_above_every_configuration() -> None:
+    for seed in range(40):
         statistics = random_statistics(seed)
         table = random_table(seed, statistics)
         space = build_space(statistics, table, None)
-        best = max(row.miou for row in brute_force(statistics, table, 3))
-        assert oracle_miou(space, range(len(space.names))) >= best - 1e-12
+        generator = np.random.default_rng(seed)
+        surrogate = Linearisation(space, generator.random(space.classes)).surrogate((0, 1, 2))
+        for _ in range(50):
+            chosen = tuple(int(generator.choice(members)) for members in space.by_exit if members)
+            levels = tuple(int(generator.integers(space.levels[c])) for c in chosen[:-1])
+            configuration = space.configuration("adaptive", chosen, levels)
+            position = routes(statistics, configuration)
+            miou = evaluate_configuration(statistics, table, configuration).miou
+            worth = sum(surrogate.worth[chosen[p], i] for i, p in enumerate(position))
+            assert miou * surrogate.classes <= surrogate.offset + worth
+
+
+def test_relaxation_is_above_every_configuration_at_any_price() -> None:
+    for seed in range(30):
+        statistics = random_statistics(seed)
+        table = random_table(seed, statistics, boundary=1.0)
+        space = build_space(statistics, table, None)
+        exits = tuple(e for e in range(3) if space.by_exit[e])
+        surrogate = Linearisation(space, np.full(space.classes, 0.5)).surrogate(exits)
+        for price in (0.0, 0.01, 0.1):
+            relaxation = Relaxation(space, exits, surrogate, price)
+            root = relaxation.root_score()
+            for row in brute_force(statistics, table, 3):
+                score = row.miou * surrogate.classes - price * row.latency * len(statistics.images)
+                assert len(row.slots) < len(exits) or score <= root + 1e-9
 
 
 def test_time_limit_gives_the_best_found_and_an_admissible_bound() -> None:
