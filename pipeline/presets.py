@@ -53,7 +53,7 @@ QUICK = Preset(
     amounts=DataAmounts(train=2400, search=200, certify=160, test=240),
     training=TrainingSchedule(
         exit_dropout=StageSchedule(steps=520, batch=8, head_rate=2e-3, backbone_rate=5e-4, loss_stride=2),
-        distillation=StageSchedule(steps=150, batch=8, head_rate=2e-3, loss_stride=4),
+        distillation=StageSchedule(steps=200, batch=8, head_rate=2e-3, loss_stride=4),
     ),
 )
 
@@ -64,8 +64,8 @@ FULL = Preset(
     output_stride=16,
     exits=6,
     heads=tuple(f"{kind}-r{reduction}" for kind in ("lraspp", "fcn") for reduction in (1, 2, 4, 8)),
-    area=512 * 512,
-    amounts=DataAmounts(train=12000, search=1000, certify=1000, test=1000),
+    area=384 * 384,
+    amounts=DataAmounts(train=6000, search=500, certify=1000, test=500),
     training=TrainingSchedule(
         exit_dropout=StageSchedule(steps=30000, batch=16, head_rate=2e-3, backbone_rate=5e-4, warmup=500),
         distillation=StageSchedule(steps=10000, batch=16, head_rate=2e-3, warmup=100, loss_stride=4),
