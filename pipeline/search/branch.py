@@ -94,10 +94,15 @@ class Relaxation:
         if not incumbent.goal.cheapest:
             allowance = self.price * highest * self.space.images if self.price > 0 else 0.0
             return min(1.0, (score + allowance) / self.surrogate.classes) if self.surrogate.classes else 1.0
-        if self.price == 0:
-            return 0.0
         missing = (lowest - MIOU_TOLERANCE) * self.surrogate.classes - score
-        return max(0.0, missing / (self.price * self.space.images))
+        if self.price == 0:
+            return math.inf if missing > 0 else self._least_cost()
+        return max(self._least_cost(), missing / (self.price * self.space.images))
+
+    def _least_cost(self) -> float:
+        """All leave at the first exit, by its cheapest head."""
+        members = list(self.space.by_exit[self.exits[0]])
+        return float((self.space.depth_cost[members] + self.space.head_cost[members]).min()) + self.space.boundary
 
 
 def relax(space: SearchSpace, exits: tuple[int, ...], surrogate: Surrogate, incumbent: Incumbent) -> Relaxation:

@@ -139,6 +139,15 @@ def test_bad_promises() -> None:
         certify(split, other, CHOICE, epsilon=0.02, loss=lambda statistics, _: np.full(len(statistics.images), 2.0))
 
 
+def test_the_hardest_case_is_accepted_at_most_delta_of_the_time() -> None:
+    """Losses of 0 and 1 whose risk is epsilon itself: every acceptance is a violation."""
+    draws, epsilon, delta = 1000, 0.05, 0.1
+    generator = np.random.default_rng(15)
+    bold = (generator.random((draws, 200)) < epsilon).astype(float)
+    rate = np.mean([p_value(float(row.mean()), 200, epsilon) <= delta for row in bold])
+    assert 0 < rate <= delta + 2 * math.sqrt(delta * (1 - delta) / draws)
+
+
 def test_promises_hold_over_a_thousand_draws() -> None:
     draws, images, epsilon, delta = 1000, 250, 0.02, 0.05
     population = cascade(20_000, 12, early_error=0.15)

@@ -1,0 +1,106 @@
+"""How long the exact search takes as exits, heads, images and thresholds grow, and its peak memory.
+
+Each case is a process of its own. Run: python benchmarks/search/scaling.py [--case NAME] [--time-limit 300].
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tables import random_tables
+
+from pipeline.search.objective import Objective
+from pipeline.search.solver import search
+
+
+@dataclass(frozen=True)
+class Case:
+    """One search: the size of its tables, its thresholds and its objective."""
+
+    name: str
+    exits: int = 6
+    heads: int = 56
+    images: int = 500
+    classes: int = 21
+    grid: int | None = 16
+    max_exits: int = 3
+    latency: float | None = 12e6  # None: the cheapest at most 1 pp below the full network
+
+
+CASES = (
+    Case("target: most accurate"),
+    Case("target: cheapest", latency=None),
+    Case("4 heads", heads=4),
+    Case("16 heads", heads=16),
+    Case("3 exits", exits=3),
+    Case("100 images", images=100),
+    Case("1500 images", images=1500),
+    Case("32 thresholds", grid=32),
+    Case("4 heads, 100 images, every interval", heads=4, images=100, grid=None),
+    Case("4 heads, 500 images, every interval", heads=4, images=500, grid=None),
+    Case("16 heads, 500 images, every interval", heads=16, images=500, grid=None),
+    Case("4 heads, up to 4 exits", heads=4, max_exits=4),
+    Case("4 heads, all 6 exits, 8 thresholds", heads=4, max_exits=6, grid=8),
+    Case("all 6 exits", max_exits=6),
+    Case("memory: 1500 images x 6 exits x 60 heads", heads=60, images=1500),
+)
+
+
+def run_case(case: Case, time_limit: float) -> dict[str, object]:
+    """Search once, after a small search that compiles the kernels."""
+    objective = Objective(
+        max_latency_ns=case.latency,
+        threshold_grid=case.grid,
+        max_exits=case.max_exits,
+        time_limit_s=time_limit,
+    )
+    search(*random_tables(case.exits, 2, 10, case.classes), objective)
+    statistics, table = random_tables(case.exits, case.heads, case.images, case.classes)
+    before = time.process_time()
+    result = search(statistics, table, objective)
+    own = result.latency_ns if objective.cheapest else 100 * result.miou
+    return {
+        "case": case.name,
+        "seconds": result.seconds,
+        "cpu_seconds": time.process_time() - before,
+        "configurations": result.configurations,
+        "configurations_per_second": result.configurations / result.seconds,
+        "optimal": result.optimal,
+        "miou": result.miou,
+        "latency_ns": result.latency_ns,
+        "gap": abs((result.bound if objective.cheapest else 100 * result.bound) - own),
+        "gap_unit": "ns" if objective.cheapest else "pp",
+        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", choices=[case.name for case in CASES], help="only this one, printed as JSON")
+    parser.add_argument("--time-limit", type=float, default=300.0)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "scaling.json")
+    options = parser.parse_args()
+    if options.case:
+        case = next(case for case in CASES if case.name == options.case)
+        print(json.dumps(run_case(case, options.time_limit)))
+        return
+    rows = []
+    for case in CASES:
+        command = [sys.executable, __file__, "--case", case.name, "--time-limit", str(options.time_limit)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows.append(json.loads(done.stdout))
+        print(rows[-1], flush=True)
+    content = {"cores": len(os.sched_getaffinity(0)), "time_limit_s": options.time_limit, "cases": rows}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
