@@ -121,24 +121,13 @@ def relax(space: SearchSpace, exits: tuple[int, ...], surrogate: Surrogate, incu
     return Relaxation(space, exits, surrogate, _lowest(excess, widest))
 
 
-@dataclass
-class Progress:
-    """How far a depth-first walk has come: the best score that its unfinished part may hold."""
-
-    open_score: float
-
-
-def prefixes(
-    relaxation: Relaxation, start: Prefix, free: int, incumbent: Incumbent, progress: Progress
-) -> Iterator[Prefix]:
+def prefixes(relaxation: Relaxation, start: Prefix, free: int, incumbent: Incumbent) -> Iterator[Prefix]:
     """Every prefix over all but the last `free` exits that the bounds don't exclude, the most promising first."""
-    yield from _descend(relaxation, start, relaxation.surrogate.offset, free, incumbent, progress)
-    progress.open_score = -math.inf
+    if relaxation.root_score() >= relaxation.needed(incumbent):
+        yield from _descend(relaxation, start, relaxation.surrogate.offset, free, incumbent)
 
 
-def _descend(
-    relaxation: Relaxation, prefix: Prefix, score: float, free: int, incumbent: Incumbent, progress: Progress
-) -> Iterator[Prefix]:
+def _descend(relaxation: Relaxation, prefix: Prefix, score: float, free: int, incumbent: Incumbent) -> Iterator[Prefix]:
     position = len(prefix.chosen)
     if position == len(relaxation.exits) - free:
         yield prefix
@@ -147,12 +136,11 @@ def _descend(
     scores = relaxation.child_scores(prefix, score, relaxation.best_behind(position + 1))
     for flat in np.argsort(-scores, axis=None, kind="stable"):
         m, level = (int(v) for v in np.unravel_index(flat, scores.shape))
-        if position == 0:
-            progress.open_score = float(scores[m, level])
         if scores[m, level] < relaxation.needed(incumbent):
             return  # and so do all that follow
         longer = extend(relaxation.space, prefix, members[m], level)
-        yield from _descend(relaxation, longer, score + relaxation.contribution(longer), free, incumbent, progress)
+        left = score + relaxation.contribution(longer)
+        yield from _descend(relaxation, longer, left, free, incumbent)
 
 
 def _lowest(function: Callable[[float], float], high: float) -> float:

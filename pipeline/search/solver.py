@@ -9,17 +9,19 @@ from device_profiler.errors import InfeasibleError, InputError
 from pipeline.latency_table import LatencyTable
 from pipeline.search.adaptive import Task, root, run_task, single_exits, tasks_behind
 from pipeline.search.anytime import search_anytime
-from pipeline.search.branch import Progress, Relaxation, prefixes, relax
+from pipeline.search.branch import Relaxation, prefixes, relax
 from pipeline.search.configuration import Candidate, SearchResult, result_from
 from pipeline.search.evaluate import evaluate_configuration
 from pipeline.search.goal import Found, Goal, Incumbent
 from pipeline.search.infeasible import describe_infeasible
 from pipeline.search.objective import Objective
+from pipeline.search.open_bound import open_bound
 from pipeline.search.space import SearchSpace, build_space
 from pipeline.search.surrogate import Linearisation, class_iou
 from pipeline.search.workers import run_until
 from pipeline.statistics import ExitStatistics
 
+BOUND_SHARE = 0.1  # of a time limit, spent on the bound of what was not covered
 FREE_EXITS = 3  # exits that one kernel call enumerates completely; more are fixed in front of it
 
 
@@ -74,6 +76,7 @@ def solve(space: SearchSpace, objective: Objective, goal: Goal) -> tuple[Found |
     The second value is None when everything was covered; else an admissible bound on mIoU, or on cost (`cheapest`).
     """
     stop = time.monotonic() + objective.time_limit_s
+    enumerate_until = stop - BOUND_SHARE * objective.time_limit_s
     if objective.setting == "anytime":
         return search_anytime(space, objective.deadlines_ns, objective.max_exits, goal, stop)
     incumbent = Incumbent(goal)
@@ -87,8 +90,8 @@ def solve(space: SearchSpace, objective: Objective, goal: Goal) -> tuple[Found |
             incumbent.offer(found)
 
     tasks = AdaptiveTasks(space, objective.max_exits, incumbent)
-    finished = run_until(iter(tasks), work, stop)
-    return incumbent.best, None if finished else tasks.unexplored_bound()
+    finished = run_until(iter(tasks), work, enumerate_until)
+    return incumbent.best, None if finished else tasks.unexplored_bound(stop)
 
 
 class AdaptiveTasks:
@@ -99,7 +102,6 @@ class AdaptiveTasks:
         self._space, self._incumbent = space, incumbent
         self._left = [exits for count in range(2, largest + 1) for exits in space.exit_sets(count)]
         self._linearisation: Linearisation | None = None
-        self._current: tuple[Relaxation, Progress] | None = None
 
     def __iter__(self) -> Iterator[Task]:
         start, count = root(self._space), 0
@@ -108,23 +110,14 @@ class AdaptiveTasks:
             if len(exits) > count:  # around the best of the smaller configurations
                 count, self._linearisation = len(exits), self._around_best()
             relaxation = self._relaxed(exits)
-            progress = Progress(relaxation.root_score())
-            self._current = relaxation, progress
-            for prefix in prefixes(relaxation, start, free, self._incumbent, progress):
+            for prefix in prefixes(relaxation, start, free, self._incumbent):
                 yield from tasks_behind(self._space, prefix, exits[-free:], relaxation.surrogate)
-            self._current = None
             self._left.pop(0)
 
-    def unexplored_bound(self) -> float:
+    def unexplored_bound(self, stop: float) -> float:
         """Best value (mIoU, or cost when the goal is the cheapest) of any configuration not covered yet."""
-        bounds = []
-        if self._current is not None:
-            relaxation, progress = self._current
-            bounds.append(relaxation.bound(progress.open_score, self._incumbent))
-        for exits in self._left[0 if self._current is None else 1 :]:
-            relaxation = self._relaxed(exits)
-            bounds.append(relaxation.bound(relaxation.root_score(), self._incumbent))
-        return (min if self._incumbent.goal.cheapest else max)(bounds)
+        relaxations = (self._relaxed(exits) for exits in self._left)
+        return open_bound(relaxations, root(self._space), self._incumbent, stop)
 
     def _relaxed(self, exits: tuple[int, ...]) -> Relaxation:
         linearisation = self._linearisation or self._around_best()
