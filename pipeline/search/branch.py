@@ -1,7 +1,7 @@
 """Branch and bound over the first exits of a configuration; the last three are enumerated behind every survivor.
 
-A node fixes the first exits with heads and thresholds. Its bound is a Lagrangian one: every image that is still there
-takes the candidate behind with the best surrogate worth minus `price` * cost. A configuration that reaches the wanted
+A node fixes the first exits with heads and thresholds. Its bound is a Lagrangian one: the images that are still there
+do the best that they can behind (behind.py) in surrogate worth minus `price` * cost. A configuration that reaches the wanted
 mIoU within the cost cap satisfies  offset + sum(worth) - price * (sum(cost) - cap * I) >= wanted * classes  for every
 price >= 0, so a node whose best case violates it can't hold one.
 """
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.search.adaptive import Prefix, extend
+from pipeline.search.behind import Behind, best_behind
 from pipeline.search.configuration import LATENCY_TOLERANCE, MIOU_TOLERANCE
 from pipeline.search.goal import Incumbent
 from pipeline.search.space import SearchSpace
@@ -31,41 +32,51 @@ class Relaxation:
     surrogate: Surrogate
     price: float  # classes * mIoU per unit of cost and image
 
-    def best_behind(self, position: int) -> NDArray[np.float64]:
-        """[I] best worth minus price * (backbone and own head) over the candidates of exits[position:]."""
-        members = [c for e in self.exits[position:] for c in self.space.by_exit[e]]
-        costs = self.price * (self.space.depth_cost[members] + self.space.head_cost[members])
-        return np.asarray((self.surrogate.worth[members] - costs[:, None]).max(axis=0))
-
     def root_score(self) -> float:
         """Upper bound on offset + sum(worth) - price * sum(cost) over every configuration of these exits."""
-        first = list(self.space.by_exit[self.exits[0]])
-        own = self.price * (self.space.depth_cost[first] + self.space.head_cost[first])
-        best = np.maximum((self.surrogate.worth[first] - own[:, None]).max(axis=0), self.best_behind(1))
-        return self.surrogate.offset + float(best.sum())
+        everyone = np.ones(self.space.images, dtype=bool)
+        whole = best_behind(self._values(0), everyone)
+        images = np.arange(self.space.images, dtype=np.int32)
+        return self.surrogate.offset + float(whole.totals(images, np.array([len(images)]))[0])
 
-    def child_scores(self, prefix: Prefix, score: float, behind: NDArray[np.float64]) -> NDArray[np.float64]:
+    def loose_root_score(self) -> float:
+        """The same, looser and faster: a head of its own for every image."""
+        members = [c for e in self.exits for c in self.space.by_exit[e]]
+        return self.surrogate.offset + float(np.max(self._net_worth(members), axis=0).sum())
+
+    def child_scores(self, prefix: Prefix, score: float) -> NDArray[np.float64]:
         """[members, levels] upper bound on the same sum for the prefix with one more exit.
 
-        score: offset and what the images that left contribute. behind: `best_behind` of the exits after the new one.
+        score: offset and what the images that left contribute.
         """
         position = len(prefix.chosen)
         members = self.space.by_exit[self.exits[position]]
         heads = float(self.space.head_cost[list(prefix.chosen)].sum()) + (position + 1) * self.space.boundary
+        behind = best_behind(self._values(position + 1), prefix.remaining)
         rows = [self._candidate_scores(c, prefix.remaining, heads, behind) for c in members]
         widest = max(len(row) for row in rows)
         return score + np.array([np.pad(row, (0, widest - len(row)), constant_values=-np.inf) for row in rows])
 
+    def _values(self, position: int) -> list[NDArray[np.float64]]:
+        """[heads, I] worth less price * (backbone and own head) at every exit from exits[position] on."""
+        return [self._net_worth(list(self.space.by_exit[e])) for e in self.exits[position:]]
+
+    def _net_worth(self, members: list[int]) -> NDArray[np.float64]:
+        costs = self.price * (self.space.depth_cost[members] + self.space.head_cost[members])
+        return np.asarray(self.surrogate.worth[members] - costs[:, None])
+
     def _candidate_scores(
-        self, candidate: int, remaining: NDArray[np.bool_], heads: float, behind: NDArray[np.float64]
+        self, candidate: int, remaining: NDArray[np.bool_], heads: float, behind: Behind
     ) -> NDArray[np.float64]:
         space, levels = self.space, int(self.space.levels[candidate])
         common = self.price * (heads + float(space.head_cost[candidate]))
+        order = space.order[candidate]
+        order = order[remaining[order]]
+        # Images of rank <= t go on from level t.
+        going_on = np.searchsorted(space.rank[candidate][order], np.arange(levels), side="right")
         leaving = self.surrogate.worth[candidate] - self.price * float(space.depth_cost[candidate]) - common
-        gain = np.where(remaining, behind - common - leaving, 0.0)
-        by_rank = np.bincount(space.rank[candidate], weights=gain, minlength=levels + 1)
-        scores = float(leaving[remaining].sum()) + np.cumsum(by_rank)[:levels]
-        going_on = np.cumsum(np.bincount(space.rank[candidate][remaining], minlength=levels + 1))[:levels]
+        staying = np.concatenate([[0.0], np.cumsum(leaving[order])])
+        scores = staying[-1] - staying[going_on] + behind.totals(order, going_on) - common * going_on
         scores[going_on == 0] = -np.inf  # nothing goes on: the shorter configuration is no worse
         return np.asarray(scores)
 
@@ -116,7 +127,7 @@ def relax(space: SearchSpace, exits: tuple[int, ...], surrogate: Surrogate, incu
 
     def excess(price: float) -> float:
         relaxation = Relaxation(space, exits, surrogate, price)
-        return relaxation.root_score() - relaxation.needed(incumbent)
+        return relaxation.loose_root_score() - relaxation.needed(incumbent)
 
     return Relaxation(space, exits, surrogate, _lowest(excess, widest))
 
@@ -133,7 +144,7 @@ def _descend(relaxation: Relaxation, prefix: Prefix, score: float, free: int, in
         yield prefix
         return
     members = relaxation.space.by_exit[relaxation.exits[position]]
-    scores = relaxation.child_scores(prefix, score, relaxation.best_behind(position + 1))
+    scores = relaxation.child_scores(prefix, score)
     for flat in np.argsort(-scores, axis=None, kind="stable"):
         m, level = (int(v) for v in np.unravel_index(flat, scores.shape))
         if scores[m, level] < relaxation.needed(incumbent):

@@ -61,7 +61,7 @@ def _children(
 ) -> Iterator[tuple[float, tuple[int, int]]]:
     """Every child that the incumbent's bounds don't exclude, with its score."""
     position = len(prefix.chosen)
-    scores = relaxation.child_scores(prefix, score, relaxation.best_behind(position + 1))
+    scores = relaxation.child_scores(prefix, score)
     members = relaxation.space.by_exit[relaxation.exits[position]]
     for m, level in np.argwhere(scores >= relaxation.needed(incumbent)):
         yield float(scores[m, level]), (members[int(m)], int(level))
