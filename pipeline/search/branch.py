@@ -1,9 +1,9 @@
 """Branch and bound over the first exits of a configuration; the last three are enumerated behind every survivor.
 
 A node fixes the first exits with heads and thresholds. Its bound is a Lagrangian one: the images that are still there
-do the best that they can behind (behind.py) in surrogate worth minus `price` * cost. A configuration that reaches the wanted
-mIoU within the cost cap satisfies  offset + sum(worth) - price * (sum(cost) - cap * I) >= wanted * classes  for every
-price >= 0, so a node whose best case violates it can't hold one.
+do the best that they can behind (behind.py) in surrogate worth minus `price` * cost. A configuration that reaches the
+wanted mIoU within the cost cap satisfies  offset + sum(worth) - price * (sum(cost) - cap * I) >= wanted * classes  for
+every price >= 0, so a node whose best case violates it can't hold one.
 """
 
 import math
