@@ -42,18 +42,20 @@ def _print_best(statistics: "ExitStatistics", table: "LatencyTable", objective: 
     from pipeline.cli.output import emit
     from pipeline.search.infeasible import format_cost
     from pipeline.search.solver import search
-    from pipeline.search.uncertainty import latency_interval
+    from pipeline.search.uncertainty import latency_interval, miou_interval, overlaps_bound
 
     result = search(statistics, table, objective)
     low, high = latency_interval(statistics, table, result.candidate)
+    least, most = (0.0, 0.0) if as_json else miou_interval(statistics, result.configuration)
     bound = format_cost(result.bound, table.unit) if objective.cheapest else f"{result.bound:.4f}"
     proof = "optimal" if result.optimal else f"best found in time; nothing is better than {bound}"
     lines = [
         _line(result.candidate, table.unit),
+        f"mIoU over images like these: {least:.4f} to {most:.4f} (bootstrap, 95 %)",
         f"latency is {table.provenance}, {format_cost(low, table.unit)} to {format_cost(high, table.unit)}",
         f"{proof}: {result.configurations} configurations in {result.seconds:.2f} s",
     ]
-    if objective.max_latency_ns is not None and low <= objective.max_latency_ns < high:
+    if overlaps_bound(statistics, table, objective, result.candidate):
         lines.append("the interval reaches over the bound: measure the deployment whole before you promise it")
     emit(result, lines, as_json)
 
@@ -61,9 +63,14 @@ def _print_best(statistics: "ExitStatistics", table: "LatencyTable", objective: 
 def _print_front(statistics: "ExitStatistics", table: "LatencyTable", objective: "Objective", as_json: bool) -> None:
     from pipeline.cli.output import emit
     from pipeline.search.front import front
+    from pipeline.search.uncertainty import overlaps_bound
 
     result = front(statistics, table, objective)
-    lines = [_line(point, table.unit) for point in result.points]
+    lines = [
+        _line(point, table.unit)
+        + ("; the bound lies in its interval" if overlaps_bound(statistics, table, objective, point) else "")
+        for point in result.points
+    ]
     completeness = "complete" if result.optimal else "not complete: the time was up"
     lines.append(f"{completeness}: {result.configurations} configurations in {result.seconds:.2f} s")
     emit(result, lines, as_json)

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from pipeline.latency_table import LatencyTable, block_part, head_part
 from pipeline.search.configuration import Candidate, Configuration
 from pipeline.search.evaluate import head_indices, routed_overlap
+from pipeline.search.objective import Objective
 from pipeline.statistics import ExitStatistics
 
 
@@ -23,6 +24,12 @@ def latency_interval(statistics: ExitStatistics, table: LatencyTable, candidate:
             low += share * (detail.interval[0] - cost)
             high += share * (detail.interval[1] - cost)
     return min(low, candidate.latency_ns), max(high, candidate.latency_ns)
+
+
+def overlaps_bound(statistics: ExitStatistics, table: LatencyTable, objective: Objective, candidate: Candidate) -> bool:
+    """Whether the objective's latency bound lies inside the candidate's latency interval: only measuring can tell."""
+    low, high = latency_interval(statistics, table, candidate)
+    return objective.max_latency_ns is not None and low <= objective.max_latency_ns < high
 
 
 def miou_interval(

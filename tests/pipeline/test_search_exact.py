@@ -140,6 +140,23 @@ def test_sums_beyond_32_bits_stay_exact() -> None:
     assert small.candidate == large.candidate
 
 
+@pytest.mark.parametrize(("exits", "max_exits", "grid"), [(4, 3, None), (4, 3, 8), (5, 5, 3)])
+def test_what_the_bounds_discard_is_never_the_best(exits: int, max_exits: int, grid: int | None) -> None:
+    """On tables of some size the search, which discards by bounds, agrees with the front, which looks everywhere."""
+    for seed in range(4):
+        statistics = random_statistics(seed, exits=exits, heads=3, images=40, classes=5, coarse=False)
+        table = random_table(seed, statistics, boundary=0.5)
+        whole = front(statistics, table, Objective(max_exits=max_exits, threshold_grid=grid)).points
+        for n in range(0, len(whole), max(1, len(whole) // 6)):
+            latency = Objective(max_latency_ns=whole[n].latency_ns, max_exits=max_exits, threshold_grid=grid)
+            miou = Objective(min_miou=whole[n].miou, max_exits=max_exits, threshold_grid=grid)
+            for objective in (latency, miou):
+                result = search(statistics, table, objective)
+                assert result.optimal
+                assert result.miou == pytest.approx(whole[n].miou, abs=1e-9)
+                assert result.latency_ns == pytest.approx(whole[n].latency_ns, abs=1e-6)
+
+
 def test_a_grid_never_beats_every_interval() -> None:
     for seed in range(20):
         statistics = random_statistics(seed, images=12, coarse=False)

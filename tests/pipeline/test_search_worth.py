@@ -18,7 +18,7 @@ from pipeline.search.runners_up import runners_up
 from pipeline.search.solver import search, strongest_single_exit
 from pipeline.search.space import build_space, interval_thresholds
 from pipeline.search.surrogate import Linearisation
-from pipeline.search.uncertainty import latency_interval, miou_gap_interval, miou_interval
+from pipeline.search.uncertainty import latency_interval, miou_gap_interval, miou_interval, overlaps_bound
 from pipeline.statistics import ExitStatistics
 
 
@@ -89,6 +89,9 @@ def test_latency_interval_adds_the_parts_shares() -> None:
     low, high = latency_interval(statistics, table, candidate)
     assert low == pytest.approx(candidate.latency_ns - 0.25 * 2)
     assert high == pytest.approx(candidate.latency_ns + 0.25 * 4 + 1)
+    inside, outside = Objective(max_latency_ns=candidate.latency_ns), Objective(max_latency_ns=high + 1)
+    assert overlaps_bound(statistics, table, inside, candidate)
+    assert not overlaps_bound(statistics, table, outside, candidate)
 
 
 def test_bootstrap_intervals_hold_the_point_and_shrink_with_images() -> None:
