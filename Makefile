@@ -27,7 +27,6 @@ check:
 	@command -v git >/dev/null || { echo "error: git is missing; on Debian: apt-get install git" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=..., or on Debian 12: apt-get install python3" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: the venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 2; }
-	@command -v cc >/dev/null && command -v c++ >/dev/null || { echo "error: a C and C++ compiler is missing; on Debian: apt-get install g++" >&2; exit 2; }
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -1,4 +1,4 @@
-"""`python -m pipeline VERB`: finds the verb, imports its module only, and turns errors into one line and an exit code."""
+"""`python -m pipeline VERB`: imports the verb's module only, and turns errors into one line and an exit code."""
 
 import importlib
 import os
@@ -49,8 +49,14 @@ def run(words: Sequence[str]) -> int:
     return code
 
 
+def _share_cores() -> None:
+    """Let waiting OpenMP threads sleep: spinning ones starve whatever runs beside training (a phone's profile)."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def main() -> int:
     """Entry point: errors become `error: ...` on stderr and their exit code; Ctrl-C says how to go on."""
+    _share_cores()
     try:
         return run(sys.argv[1:])
     except PipelineError as error:

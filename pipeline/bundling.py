@@ -69,7 +69,10 @@ def make_bundle(
         accuracy=_accuracies(winner, reference, single, statistics, proof),
         artifact=artifact,
         versions=package_versions(),
-        licences=(WEIGHTS, DATA_LICENCES.get(network.source.spec, Licence("training data", "the user's own", "folder"))),
+        licences=(
+            WEIGHTS,
+            DATA_LICENCES.get(network.source.spec, Licence("training data", "the user's own", "folder")),
+        ),
         warnings=tuple(workspace.warnings),
     )
     sample = network.source.test[0]
@@ -142,7 +145,11 @@ def _accuracies(
         rows.append(_accuracy(what, whole.search, statistics.search, "search"))
         rows.append(_accuracy(what, whole.test, statistics.test, "test"))
     shipped = Accuracy(
-        "shipped file, run on every image", "test", proof.miou, len(proof.exits), statistics.test.precision,
+        "shipped file, run on every image",
+        "test",
+        proof.miou,
+        len(proof.exits),
+        statistics.test.precision,
         class_ious(proof.intersection.sum(axis=0), proof.union.sum(axis=0)),
     )
     return (*rows, shipped)

@@ -34,9 +34,7 @@ class Decision:
     winner_by_macs: Configuration
 
 
-def decide(
-    statistics: ExitStatistics, table: LatencyTable, objective: Objective, cost: ModelCost
-) -> Decision:
+def decide(statistics: ExitStatistics, table: LatencyTable, objective: Objective, cost: ModelCost) -> Decision:
     """Search the table for the objective and for what it is compared to.
 
     The reference of a speed-up is the strongest single-exit network under the same objective: exit and head chosen by

@@ -73,8 +73,23 @@ def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
         phone = bench.check_on_phone(winner.shipment, device, _probes(statistics, winner))
         bundle = make_bundle(request, network, winner, reference, single, statistics, proof, device.identity, workspace)
         deployment = Deployment(
-            request, device.identity, network, checkpoint, statistics, profile, table, device_model, decision, doubted,
-            winner, reference, single, proof, phone, bundle, workspace.run,
+            request,
+            device.identity,
+            network,
+            checkpoint,
+            statistics,
+            profile,
+            table,
+            device_model,
+            decision,
+            doubted,
+            winner,
+            reference,
+            single,
+            proof,
+            phone,
+            bundle,
+            workspace.run,
         )
     write_reports(deployment, workspace)
     return deployment
@@ -86,8 +101,8 @@ def _warn(device: Device, request: DeployRequest, workspace: Workspace) -> None:
         workspace.warn(device.warning)
     elif device.identity.emulated:
         workspace.warn(
-            f"{device.identity.address} is an emulated {device.identity.model}: its CPU times are estimates of a virtual "
-            "clock, not measurements"
+            f"{device.identity.address} is an emulated {device.identity.model}: its CPU times are estimates of a "
+            "virtual clock, not measurements"
         )
     if request.target.device_model and device.identity.emulated:
         workspace.warn(
@@ -101,13 +116,14 @@ def _profile_request(network: Network, request: DeployRequest, device: Device) -
 
 
 def _wait(profiling: BackgroundProfile, workspace: Workspace) -> Profile:
-    with workspace.timed("profiling (after training)", beside="training"), workspace.progress.task(
-        "profiling parts on the phone", 1
-    ) as advance:
+    with (
+        workspace.timed("profiling (after training)", beside="training"),
+        workspace.progress.task("profiling parts on the phone", 1) as advance,
+    ):
         profile = profiling.result()
         advance(1, "")
-    if profile.measured < len(profile.parts):
-        workspace.note_reuse("profiling", f"{len(profile.parts) - profile.measured} of {len(profile.parts)} parts")
+    if profile.measured < profile.distinct:
+        workspace.note_reuse("profiling", f"{profile.distinct - profile.measured} of {profile.distinct} parts")
     return profile
 
 
@@ -201,11 +217,14 @@ def _rank(whole: TimedWhole, objective: Objective) -> tuple[float, float]:
 
 def _tightened(objective: Objective, whole: TimedWhole) -> Objective:
     """The objective with its bounds lowered by as much as the whole took more than its parts."""
-    excess = max(
-        whole.expected_ns(whole.search.exit_rates) / whole.search.latency_ns,
-        whole.worst_ns / whole.search.worst_latency_ns,
-        1.0,
-    ) * 1.001
+    excess = (
+        max(
+            whole.expected_ns(whole.search.exit_rates) / whole.search.latency_ns,
+            whole.worst_ns / whole.search.worst_latency_ns,
+            1.0,
+        )
+        * 1.001
+    )
     latency, worst = objective.max_latency_ns, objective.max_worst_latency_ns
     return replace(
         objective,
@@ -226,12 +245,10 @@ def _probes(statistics: SplitStatistics, winner: TimedWhole) -> tuple[int, ...]:
 
 def result_lines(deployment: Deployment) -> list[str]:
     """The result as a short block that a person can paste into a chat."""
-    winner, manifest = deployment.winner, deployment.bundle.manifest
+    _winner, manifest = deployment.winner, deployment.bundle.manifest
     expected, worst = manifest.latency.expected, manifest.latency.worst
     single, full = deployment.strongest_single, deployment.reference
-    steps = " > ".join(
-        f"{stage.exit} {stage.head} ({stage.rate:.0%})" for stage in manifest.stages
-    )
+    steps = " > ".join(f"{stage.exit} {stage.head} ({stage.rate:.0%})" for stage in manifest.stages)
     single_ns, full_ns = single.paths[0].median_ns, full.paths[0].median_ns
     return [
         f"{deployment.request.target.name}: {manifest.setting}, {steps}",

@@ -19,9 +19,7 @@ def examples(deployment: Deployment) -> tuple[Example, ...]:
     classes = deployment.network.source.classes
     chosen = [i for n in range(len(shipment.plan.stages)) for i in _picked(deployment, n)]
     with HostSession(shipment.file, shipment.artifact.runtime) as session:
-        return tuple(
-            _example(deployment, shipment, session, index, split[index], classes.ignore) for index in chosen
-        )
+        return tuple(_example(deployment, shipment, session, index, split[index], classes.ignore) for index in chosen)
 
 
 def _picked(deployment: Deployment, position: int) -> list[int]:
@@ -54,12 +52,21 @@ def _example(
         labels = session.run(shipment.plan.finish[n], (logits,))[0] if shipment.plan.finish else logits
         steps.append(_step(shipment, n, label_map(labels, sample.mask), sample, ignore, confidence, last))
     return Example(
-        name=sample.id, photo=encode_photo(sample.image), truth=encode_labels(_truth(sample, ignore)), steps=tuple(steps)
+        name=sample.id,
+        photo=encode_photo(sample.image),
+        truth=encode_labels(_truth(sample, ignore)),
+        steps=tuple(steps),
     )
 
 
 def _step(
-    shipment: Shipment, n: int, labels: NDArray[np.int64], sample: Sample, ignore: int, confidence: float | None, last: bool
+    shipment: Shipment,
+    n: int,
+    labels: NDArray[np.int64],
+    sample: Sample,
+    ignore: int,
+    confidence: float | None,
+    last: bool,
 ) -> ExampleStep:
     counted = sample.mask != ignore
     agreement = float((labels == sample.mask)[counted].mean()) if counted.any() else 1.0

@@ -105,9 +105,7 @@ def float_statistics(
     network: Network, checkpoint: Checkpoint, model: MultiExitModel, split: SplitName, workspace: Workspace
 ) -> ExitStatistics:
     """Statistics of the fp32 network on one split, from the cache where the same were computed before."""
-    key = content_key(
-        "fp32", checkpoint.description.weights_sha256, network.source.fingerprint, split, network.policy
-    )
+    key = content_key("fp32", checkpoint.description.weights_sha256, network.source.fingerprint, split, network.policy)
     path = workspace.kept("statistics", key) / "statistics.npz"
     if path.exists():
         workspace.note_reuse("evaluation", f"statistics of the {split} split")

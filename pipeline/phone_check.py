@@ -11,7 +11,7 @@ from device_profiler.workload import Array
 from mobile_export.session import CascadeResult as OnHost
 
 FLOAT_ERROR = 1e-3
-"""Largest difference between phone and host, as a share of the output's standard deviation: fp32 sums in other orders."""
+"""Largest difference between phone and host in standard deviations of the output: fp32 sums in other orders."""
 MEAN_STEPS = 1.0
 """Mean difference of int8 outputs in quantisation steps: kernels of two processors round differently."""
 LABEL_AGREEMENT = 0.99
@@ -29,7 +29,9 @@ class PhoneAgreement(msgspec.Struct, frozen=True):
     samples: int = 1
 
 
-def compare_outputs(entry: str, names: Sequence[str], phone: Sequence[Array], host: Sequence[Array]) -> list[PhoneAgreement]:
+def compare_outputs(
+    entry: str, names: Sequence[str], phone: Sequence[Array], host: Sequence[Array]
+) -> list[PhoneAgreement]:
     """Agreement of every output of one entry.
 
     Raises:
@@ -39,7 +41,7 @@ def compare_outputs(entry: str, names: Sequence[str], phone: Sequence[Array], ho
     for name, ours, theirs in zip(names, phone, host, strict=True):
         if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
             raise VerificationError(
-                f"{entry}.{name} is {ours.dtype} {ours.shape} on the phone and {theirs.dtype} {theirs.shape} on the host"
+                f"{entry}.{name} is {ours.dtype} {ours.shape} on the phone but {theirs.dtype} {theirs.shape} here"
             )
         row = _compare(f"{entry}.{name}", ours, theirs)
         if not (row.value <= row.limit if row.at_most else row.value >= row.limit):
@@ -51,9 +53,7 @@ def compare_outputs(entry: str, names: Sequence[str], phone: Sequence[Array], ho
     return rows
 
 
-def compare_cascades(
-    phone: Sequence[OnPhone], host: Sequence[OnHost]
-) -> tuple[PhoneAgreement, ...]:
+def compare_cascades(phone: Sequence[OnPhone], host: Sequence[OnHost]) -> tuple[PhoneAgreement, ...]:
     """Agreement of whole deployments over the same images: exits taken, and labels.
 
     Raises:
@@ -70,10 +70,13 @@ def compare_cascades(
     agreement = sum(equal) / len(equal)
     if agreement < LABEL_AGREEMENT:
         raise VerificationError(
-            f"the phone gives other labels than the host: {agreement:.4f} of the pixels agree, at least {LABEL_AGREEMENT}"
+            f"the phone gives other labels than the host: {agreement:.4f} of the pixels agree, "
+            f"{LABEL_AGREEMENT} must"
         )
     exits = PhoneAgreement("cascade.exits", "share of equal exits", 1.0, 1.0, False, len(host))
-    return exits, PhoneAgreement("cascade.labels", "share of equal labels", agreement, LABEL_AGREEMENT, False, len(host))
+    return exits, PhoneAgreement(
+        "cascade.labels", "share of equal labels", agreement, LABEL_AGREEMENT, False, len(host)
+    )
 
 
 def _compare(where: str, phone: Array, host: Array) -> PhoneAgreement:
@@ -85,5 +88,9 @@ def _compare(where: str, phone: Array, host: Array) -> PhoneAgreement:
     ours, theirs = phone.astype(np.float64), host.astype(np.float64)
     scale = float(np.std(theirs)) or 1.0
     return PhoneAgreement(
-        where, "largest difference in standard deviations", float(np.abs(ours - theirs).max()) / scale, FLOAT_ERROR, True
+        where,
+        "largest difference in standard deviations",
+        float(np.abs(ours - theirs).max()) / scale,
+        FLOAT_ERROR,
+        True,
     )

@@ -56,8 +56,13 @@ class Profile(msgspec.Struct, frozen=True):
 
     @property
     def measured(self) -> int:
-        """Parts that were run this time."""
-        return sum(not part.reused for part in self.parts.values())
+        """Parts that were run this time (equal parts count once)."""
+        return len({part.structure for part in self.parts.values() if not part.reused})
+
+    @property
+    def distinct(self) -> int:
+        """Parts that differ in structure."""
+        return len({part.structure for part in self.parts.values()})
 
 
 @dataclass(frozen=True)
@@ -123,17 +128,23 @@ def profile_parts(request: ProfileRequest, device: Device, store: Store) -> Prof
     partition = Partition(model, request.policy)
     programs = {program.name: program for program in partition.parts()}
     structures = _structures(programs, request)
-    known = {entry: _known(structure, device, target, store) for entry, structure in structures.items()}
-    missing = [entry for entry, found in known.items() if found is None]
-    fresh: dict[str, PartProfile] = {}
+    known = {structure: _known(structure, device, target, store) for structure in set(structures.values())}
+    missing = _one_each(structures, {structure for structure, part in known.items() if part is None})
     if missing:
         images = torch.rand(SYNTHETIC_IMAGES, 3, *request.spec.size, generator=torch.Generator().manual_seed(7)) * 255
         inputs = parts_calibration(model, images.numpy())
-        fresh = _run_parts([programs[entry] for entry in missing], structures, inputs, device, target)
-        for part in fresh.values():
+        for part in _run_parts([programs[entry] for entry in missing], structures, inputs, device, target):
             store.add(part.measurement)
             _keep_operators(part)
-    return Profile(target.name, {entry: known[entry] or fresh[entry] for entry in programs})
+            known[part.structure] = part
+    found = {entry: known[structure] for entry, structure in structures.items()}
+    return Profile(target.name, {entry: part for entry, part in found.items() if part is not None})
+
+
+def _one_each(structures: Mapping[str, str], wanted: set[str]) -> list[str]:
+    """One entry for each wanted structure: equal parts are run once."""
+    first = {structure: entry for entry, structure in reversed(list(structures.items()))}
+    return [entry for structure, entry in first.items() if structure in wanted]
 
 
 def _structures(programs: Mapping[str, Program], request: ProfileRequest) -> dict[str, str]:
@@ -168,24 +179,25 @@ def _keep_operators(part: PartProfile) -> None:
 
 def _run_parts(
     programs: Sequence[Program], structures: Mapping[str, str], inputs: Calibration, device: Device, target: Target
-) -> dict[str, PartProfile]:
+) -> list[PartProfile]:
     key = content_key("parts", [structures[program.name] for program in programs])
     file = cache_folder("parts", key) / f"parts{target.suffix}"
     wanted = {program.name: inputs[program.name] for program in programs}
     artifact = export_in_worker(
-        target.runtime, programs, file, precision=target.precision,
+        target.runtime,
+        programs,
+        file,
+        precision=target.precision,
         calibration=wanted if target.precision == "int8" else None,
     )
     calls = [Call(program.name, _stored(artifact, program.name, wanted)) for program in programs]
-    workloads = [
-        Workload(structures[call.entry], call, artifact.entry(call.entry).operators) for call in calls
-    ]
+    workloads = [Workload(structures[call.entry], call, artifact.entry(call.entry).operators) for call in calls]
     measured = measure_calls(device, target, file, workloads)
     _compare_with_host(artifact, file, calls, measured)
-    return {
-        work.call.entry: PartProfile(work.call.entry, work.key, found.measurement, work.operators, reused=False)
+    return [
+        PartProfile(work.call.entry, work.key, found.measurement, work.operators, reused=False)
         for work, found in zip(workloads, measured, strict=True)
-    }
+    ]
 
 
 def _stored(artifact: Artifact, entry: str, inputs: Calibration) -> tuple[Array, ...]:

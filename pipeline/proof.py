@@ -40,9 +40,7 @@ class Proof:
     parity_error: float
 
 
-def prove(
-    shipment: Shipment, split: Split, ignore: int, statistics: ExitStatistics, progress: Progress
-) -> Proof:
+def prove(shipment: Shipment, split: Split, ignore: int, statistics: ExitStatistics, progress: Progress) -> Proof:
     """Run the shipped file on every image of the test split and hold it against the statistics it was chosen by.
 
     Raises:

@@ -28,8 +28,14 @@ def int8_statistics(
 ) -> SplitStatistics:
     """Statistics of the int8 stages, chained, on the search and the test split."""
     key = content_key(
-        "int8", checkpoint.description.weights_sha256, network.source.fingerprint, network.policy, target.runtime,
-        sorted(toolchain(target.runtime).items()), graph_code(), CALIBRATION_IMAGES,
+        "int8",
+        checkpoint.description.weights_sha256,
+        network.source.fingerprint,
+        network.policy,
+        target.runtime,
+        sorted(toolchain(target.runtime).items()),
+        graph_code(),
+        CALIBRATION_IMAGES,
     )
     folder = workspace.kept("quantized", key)
     splits: tuple[SplitName, SplitName] = ("search", "test")
@@ -51,9 +57,7 @@ def _parts(network: Network, model: MultiExitModel, target: Target, folder: Path
         calibration = parts_calibration(model, calibration_images(network.source.train))
         programs = Partition(model, network.policy).parts()
         file = folder / f"parts{target.suffix}"
-        artifact = export_in_worker(
-            target.runtime, programs, file, precision=target.precision, calibration=calibration
-        )
+        artifact = export_in_worker(target.runtime, programs, file, precision=target.precision, calibration=calibration)
         advance(1, "")
     write_atomic(record, msgspec.json.encode(artifact))
     return artifact
@@ -64,7 +68,12 @@ def _evaluate(
 ) -> None:
     with workspace.timed(f"int8 statistics ({split})"):
         statistics = quantized_statistics(
-            artifact, folder / f"parts{target.suffix}", network.spec, network.source.split(split),
-            network.source.classes.ignore, network.policy, workspace.progress,
+            artifact,
+            folder / f"parts{target.suffix}",
+            network.spec,
+            network.source.split(split),
+            network.source.classes.ignore,
+            network.policy,
+            workspace.progress,
         )
     statistics.save(folder / f"{split}.npz")

@@ -179,8 +179,12 @@ class _Facts:
             rows.append(self._part("finish", finish_entry(e), finish, e, "", 0))
         if table.boundary_ns:
             timing = Timing(
-                ns=table.boundary_ns, low_ns=table.boundary_ns, high_ns=table.boundary_ns, samples=1,
-                source=self._source(), note="one more call of the accelerator",
+                ns=table.boundary_ns,
+                low_ns=table.boundary_ns,
+                high_ns=table.boundary_ns,
+                samples=1,
+                source=self._source(),
+                note="one more call of the accelerator",
             )
             rows.append(PartTiming(kind="boundary", timing=timing))
         return tuple(rows)
@@ -227,11 +231,16 @@ class _Facts:
         return tuple(groups)
 
     def _parity(self) -> tuple[ParityCheck, ...]:
-        on_host = [row for row in _parity_rows(self.deployment.winner.shipment.artifact)]
+        on_host = list(_parity_rows(self.deployment.winner.shipment.artifact))
         on_phone = [
             ParityCheck(
-                place="phone", entry=row.entry, figure=row.figure, value=row.value, limit=row.limit,
-                at_most=row.at_most, samples=row.samples,
+                place="phone",
+                entry=row.entry,
+                figure=row.figure,
+                value=row.value,
+                limit=row.limit,
+                at_most=row.at_most,
+                samples=row.samples,
             )
             for row in self.deployment.phone
         ]
@@ -249,8 +258,12 @@ class _Facts:
     def _sensitivity(self) -> tuple[Sensitivity, ...]:
         return tuple(
             Sensitivity(
-                parameter=doubt.parameter, value=doubt.value, unit=doubt.unit, source=doubt.source,
-                at_half=_choice(doubt.at_half), at_double=_choice(doubt.at_double),
+                parameter=doubt.parameter,
+                value=doubt.value,
+                unit=doubt.unit,
+                source=doubt.source,
+                at_half=_choice(doubt.at_half),
+                at_double=_choice(doubt.at_double),
             )
             for doubt in self.deployment.doubts
         )
@@ -319,15 +332,24 @@ def _parity_rows(artifact: Artifact) -> Sequence[ParityCheck]:
         if output.label_agreement is not None:
             rows.append(
                 ParityCheck(
-                    place="host", entry=where, figure="share of equal labels", value=output.label_agreement,
-                    limit=allowed["label_agreement"], at_most=False, samples=output.samples,
+                    place="host",
+                    entry=where,
+                    figure="share of equal labels",
+                    value=output.label_agreement,
+                    limit=allowed["label_agreement"],
+                    at_most=False,
+                    samples=output.samples,
                 )
             )
         if output.output == "confidence":
             rows.append(
                 ParityCheck(
-                    place="host", entry=where, figure="largest error", value=output.max_abs_error,
-                    limit=allowed["confidence_error"], samples=output.samples,
+                    place="host",
+                    entry=where,
+                    figure="largest error",
+                    value=output.max_abs_error,
+                    limit=allowed["confidence_error"],
+                    samples=output.samples,
                 )
             )
     return rows

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from device_profiler.device import Device
+from device_profiler.errors import InputError
 from device_profiler.files import write_atomic
 from device_profiler.measurement import Measurement
 from device_profiler.protocol import measure_cascade, protocol_version
@@ -27,7 +28,7 @@ from mobile_export.session import HostSession
 from pipeline.checkpoint import Checkpoint
 from pipeline.data.source import Split
 from pipeline.evaluation import to_images
-from pipeline.model import MultiExitModel
+from pipeline.model import ModelSpec, MultiExitModel
 from pipeline.partition import Partition, deployment_programs
 from pipeline.phone_check import PhoneAgreement, compare_cascades
 from pipeline.quantized import calibration_images
@@ -72,8 +73,16 @@ class Bench:
             Partition(self.model, self.policy), configuration.exits, configuration.heads, configuration.thresholds
         )
         key = content_key(
-            "shipment", self.checkpoint.description.weights_sha256, self.policy, target.runtime, target.precision,
-            configuration.exits, configuration.heads, sorted(toolchain(target.runtime).items()), graph_code(), PARITY_IMAGES,
+            "shipment",
+            self.checkpoint.description.weights_sha256,
+            self.policy,
+            target.runtime,
+            target.precision,
+            configuration.exits,
+            configuration.heads,
+            sorted(toolchain(target.runtime).items()),
+            graph_code(),
+            PARITY_IMAGES,
         )
         folder = self.workspace.kept("shipments", key)
         file = folder / f"model{target.suffix}"
@@ -102,7 +111,6 @@ class Bench:
         samples = [chain_inputs(programs, images[i : i + 1]) for i in range(len(images))]
         return {program.name: [sample[program.name][0] for sample in samples] for program in programs}
 
-
     def time_paths(self, shipment: Shipment, device: Device, store: Store) -> tuple[Measurement, ...]:
         """Latency of every path through a shipment, image in to labels out, from the store where it is known."""
         target, artifact = self.target, shipment.artifact
@@ -120,7 +128,13 @@ class Bench:
             image = stored_image(artifact, shipment.plan, self.test, 0)
             operators = {entry.name: entry.operators for entry in artifact.entries}
             measured = measure_cascade(
-                device, target, shipment.file, shipment.plan, image, key=key, operators=operators,
+                device,
+                target,
+                shipment.file,
+                shipment.plan,
+                image,
+                key=key,
+                operators=operators,
                 progress=lambda done, total: advance(1, ""),
             )
         found = tuple(msgspec.structs.replace(one, key=name) for one, name in zip(measured, keys, strict=True))
@@ -134,10 +148,20 @@ class Bench:
         Raises:
             VerificationError: an exit or too many labels differ.
         """
-        path = self.workspace.kept("phone", content_key(
-            "agreement", shipment.artifact.sha256, shipment.plan, device.identity.fingerprint, indices,
-            protocol_version(self.target),
-        )) / "agreement.json"
+        path = (
+            self.workspace.kept(
+                "phone",
+                content_key(
+                    "agreement",
+                    shipment.artifact.sha256,
+                    shipment.plan,
+                    device.identity.fingerprint,
+                    indices,
+                    protocol_version(self.target),
+                ),
+            )
+            / "agreement.json"
+        )
         if path.exists():
             self.workspace.note_reuse("phone check", _title(shipment.configuration))
             return msgspec.json.decode(path.read_bytes(), type=tuple[PhoneAgreement, ...])
@@ -150,6 +174,25 @@ class Bench:
         rows = compare_cascades(phone, host)
         write_atomic(path, msgspec.json.encode(rows))
         return rows
+
+
+def check_configuration(spec: ModelSpec, configuration: Configuration) -> None:
+    """Hold a configuration that a user typed against the network.
+
+    Raises:
+        InputError: exits out of order or range, an unknown head, or not one head an exit and one threshold a hand-over.
+    """
+    exits, heads = configuration.exits, configuration.heads
+    if not exits or list(exits) != sorted(set(exits)) or not 0 <= exits[0] <= exits[-1] < len(spec.exits):
+        raise InputError(f"exits {exits} must ascend within 0 to {len(spec.exits) - 1}, as in 2,5")
+    if len(heads) != len(exits) or len(configuration.thresholds) != len(exits) - 1:
+        raise InputError(
+            f"{len(exits)} exit(s) take as many heads and {len(exits) - 1} threshold(s), but got {len(heads)} and "
+            f"{len(configuration.thresholds)}"
+        )
+    for e, head in zip(exits, heads, strict=True):
+        if head not in spec.heads[e]:
+            raise InputError(f"{spec.exit_names[e]} has no head {head!r}; choose one of {', '.join(spec.heads[e])}")
 
 
 @torch.inference_mode()

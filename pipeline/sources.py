@@ -6,8 +6,14 @@ from pathlib import Path
 from device_profiler.files import sha256_bytes
 
 ROOT = Path(__file__).parents[1]
-GRAPH_CODE = ("pipeline/backbones.py", "pipeline/heads.py", "pipeline/model.py", "pipeline/policy.py",
-              "pipeline/partition.py", "mobile_export")
+GRAPH_CODE = (
+    "pipeline/backbones.py",
+    "pipeline/heads.py",
+    "pipeline/model.py",
+    "pipeline/policy.py",
+    "pipeline/partition.py",
+    "mobile_export",
+)
 """What decides an exported program's graph."""
 
 

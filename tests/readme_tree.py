@@ -17,7 +17,9 @@ def tracked_files() -> list[Path]:
     """Files of the packages that git knows or would add, sorted so that a folder's files stand together."""
     words = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *FOLDERS]
     names = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    return sorted({Path(name) for name in names if name and (ROOT / name).exists()}, key=lambda p: (p.parts[:-1], p.name))
+    return sorted(
+        {Path(name) for name in names if name and (ROOT / name).exists()}, key=lambda p: (p.parts[:-1], p.name)
+    )
 
 
 def summary(path: Path) -> str:
@@ -32,7 +34,19 @@ def summary(path: Path) -> str:
 
 def shown(path: Path) -> bool:
     """Sources and data that are read as text; package markers speak for their folder."""
-    return path.name != "__init__.py" and path.suffix in {".py", ".c", ".h", ".cpp", ".toml", ".sh", ".html", ".css", ".js", ".txt", ".j2"}
+    return path.name != "__init__.py" and path.suffix in {
+        ".py",
+        ".c",
+        ".h",
+        ".cpp",
+        ".toml",
+        ".sh",
+        ".html",
+        ".css",
+        ".js",
+        ".txt",
+        ".j2",
+    }
 
 
 def tree() -> str:

@@ -1,6 +1,6 @@
 """How long the exact search takes as exits, heads, images and thresholds grow, and its peak memory.
 
-Each case is a process of its own. Run: python benchmarks/search/scaling.py [--case NAME] [--time-limit 300].
+Each case is a process of its own. Run: python benchmarks/search/scaling.py [--case NAME].
 """
 
 import argparse
@@ -31,6 +31,7 @@ class Case:
     grid: int | None = 16
     max_exits: int = 3
     latency: float | None = 12e6  # None: the cheapest at most 1 pp below the full network
+    time_limit_s: float = 60.0
 
 
 CASES = (
@@ -47,18 +48,18 @@ CASES = (
     Case("16 heads, 500 images, every interval", heads=16, images=500, grid=None),
     Case("4 heads, up to 4 exits", heads=4, max_exits=4),
     Case("4 heads, all 6 exits, 8 thresholds", heads=4, max_exits=6, grid=8),
-    Case("all 6 exits", max_exits=6),
+    Case("all 6 exits", max_exits=6, time_limit_s=300.0),
     Case("memory: 1500 images x 6 exits x 60 heads", heads=60, images=1500),
 )
 
 
-def run_case(case: Case, time_limit: float) -> dict[str, object]:
+def run_case(case: Case) -> dict[str, object]:
     """Search once, after a small search that compiles the kernels."""
     objective = Objective(
         max_latency_ns=case.latency,
         threshold_grid=case.grid,
         max_exits=case.max_exits,
-        time_limit_s=time_limit,
+        time_limit_s=case.time_limit_s,
     )
     search(*random_tables(case.exits, 2, 10, case.classes), objective)
     statistics, table = random_tables(case.exits, case.heads, case.images, case.classes)
@@ -72,6 +73,7 @@ def run_case(case: Case, time_limit: float) -> dict[str, object]:
         "configurations": result.configurations,
         "configurations_per_second": result.configurations / result.seconds,
         "optimal": result.optimal,
+        "time_limit_s": case.time_limit_s,
         "miou": result.miou,
         "latency_ns": result.latency_ns,
         "gap": abs((result.bound if objective.cheapest else 100 * result.bound) - own),
@@ -84,20 +86,19 @@ def run_case(case: Case, time_limit: float) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", choices=[case.name for case in CASES], help="only this one, printed as JSON")
-    parser.add_argument("--time-limit", type=float, default=300.0)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "scaling.json")
     options = parser.parse_args()
     if options.case:
         case = next(case for case in CASES if case.name == options.case)
-        print(json.dumps(run_case(case, options.time_limit)))
+        print(json.dumps(run_case(case)))
         return
     rows = []
     for case in CASES:
-        command = [sys.executable, __file__, "--case", case.name, "--time-limit", str(options.time_limit)]
+        command = [sys.executable, __file__, "--case", case.name]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         rows.append(json.loads(done.stdout))
         print(rows[-1], flush=True)
-    content = {"cores": len(os.sched_getaffinity(0)), "time_limit_s": options.time_limit, "cases": rows}
+    content = {"cores": len(os.sched_getaffinity(0)), "cases": rows}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -67,7 +67,11 @@ def file_options(parser: Parser, path: Path) -> dict[str, object]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no valid TOML: {error}") from None
     actions = {action.dest: action for action in parser._actions if action.dest not in NOT_IN_FILES}
-    return {dest: _converted(path, key, actions[dest], value) for key, value in content.items() for dest in [_known(path, key, actions)]}
+    return {
+        dest: _converted(path, key, actions[dest], value)
+        for key, value in content.items()
+        for dest in [_known(path, key, actions)]
+    }
 
 
 def _known(path: Path, key: str, actions: dict[str, argparse.Action]) -> str:

@@ -20,7 +20,7 @@ from pipeline.search.goal import Incumbent
 from pipeline.search.space import SearchSpace
 from pipeline.search.surrogate import Surrogate
 
-PRICE_STEPS = 40  # of the golden-section search for the price
+PRICE_STEPS = 12  # of the golden-section search for the price: near the best is as good
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,9 +14,9 @@ from numba.extending import intrinsic
 
 SUM_LANES = 16  # integers per register when adding
 IOU_LANES = 8  # floats per register when dividing
-# Sums stay below 2**30: a product of three unions, times an intersection, stays below float32's 2**127.
-UNIONS_PER_DIVISION = 3
-FAST = ("fast",)
+# 32-bit sums stay below 2**30: a product of three unions, times an intersection, stays below float32's 2**127.
+UNIONS_PER_DIVISION = {32: 3, 64: 1}
+FAST = ("reassoc", "contract")  # not "nnan": an absent class is 0 / 0
 
 
 @intrinsic
@@ -65,21 +65,21 @@ def advance(typingctx, pad, running, histogram, at):
             return builder.sitofp(total, floats)
 
         fractions = [(moved(lane), moved(lanes + lane)) for lane in range(0, lanes, IOU_LANES)]
-        return _reduced(builder, _quotients(builder, fractions), floats)
+        return _reduced(builder, _quotients(builder, fractions, UNIONS_PER_DIVISION[element.width]), floats)
 
     return types.float32(pad, running, histogram, types.intp), generate
 
 
-def _quotients(builder, fractions):
+def _quotients(builder, fractions, together):
     """Sum of the fractions, a few over each common denominator: division is by far the slowest step."""
     total = None
-    for start in range(0, len(fractions), UNIONS_PER_DIVISION):
+    for start in range(0, len(fractions), together):
         above, below = fractions[start]
-        for numerator, denominator in fractions[start + 1 : start + UNIONS_PER_DIVISION]:
+        for numerator, denominator in fractions[start + 1 : start + together]:
             left = builder.fmul(above, denominator, flags=FAST)
             above = builder.fadd(left, builder.fmul(numerator, below, flags=FAST), flags=FAST)
             below = builder.fmul(below, denominator, flags=FAST)
-        quotient = builder.fdiv(above, below, flags=("contract", "reassoc"))
+        quotient = builder.fdiv(above, below, flags=FAST)
         total = quotient if total is None else builder.fadd(total, quotient, flags=FAST)
     return total
 

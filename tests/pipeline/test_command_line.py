@@ -18,7 +18,9 @@ HEAVY = {"torch", "timm", "numba", "executorch", "litert_torch", "altair", "sqla
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "pipeline", *words], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *words], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
 
 
 @pytest.mark.parametrize("words", [["--help"], *[[verb, "--help"] for verb in VERBS], ["deploy", "--no-such-flag"]])

@@ -1,0 +1,72 @@
+"""`export`: one configuration of a checkpoint for one target, held against eager PyTorch."""
+
+import argparse
+
+from pipeline.cli.network import add_network_arguments, network_request, open_workspace, quiet_vendors
+
+HELP = "export one configuration of a checkpoint, checked against eager PyTorch"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Target, checkpoint and the configuration, as `search` prints it."""
+    parser.add_argument("--target", required=True, metavar="NAME", help="see `python -m pipeline targets`")
+    add_network_arguments(parser)
+    group = parser.add_argument_group("configuration", "as `search` prints it")
+    group.add_argument("--exits", required=True, metavar="N,...", help="exits from 0, in depth order, as in 2,5")
+    group.add_argument("--heads", required=True, metavar="NAME,...", help="a head for each, as in fcn-r1,lraspp-r1")
+    group.add_argument("--thresholds", default="", metavar="T,...", help="one for each exit but the last, as in 0.83")
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Export, check, and copy the artifact and its record into the run folder's export/."""
+    from device_profiler.errors import InputError
+    from device_profiler.targets import find_target
+
+    target = find_target(arguments.target)
+    if arguments.checkpoint is None:
+        raise InputError("--checkpoint is needed: a folder that `train` or `deploy` wrote, as runs/train/checkpoint")
+    exits = tuple(int(_number(word, int)) for word in arguments.exits.split(","))
+    thresholds = tuple(float(_number(word, float)) for word in arguments.thresholds.split(",") if word)
+    quiet_vendors(arguments.verbose)
+    request, workspace = network_request(arguments), open_workspace(arguments, target.name)
+    from pipeline.cli.output import emit
+    from pipeline.network import prepare_network, trained_model
+    from pipeline.search.configuration import Configuration
+    from pipeline.shipping import RECORD, Bench, check_configuration
+
+    heads = tuple(arguments.heads.split(","))
+    configuration = Configuration("adaptive" if len(exits) > 1 else "budgeted", exits, heads, thresholds)
+    network = prepare_network(request, workspace)
+    assert network.checkpoint is not None
+    check_configuration(network.spec, configuration)
+    source = network.source
+    bench = Bench(
+        trained_model(network.checkpoint),
+        network.checkpoint,
+        network.policy,
+        target,
+        source.train,
+        source.test,
+        workspace,
+    )
+    shipment = bench.ship(configuration)
+    folder = workspace.publish_files(shipment.file.parent, "export", (shipment.file.name, RECORD))
+    result = {"artifact": shipment.artifact, "plan": shipment.plan, "folder": str(folder)}
+    parity = shipment.artifact.parity
+    assert parity is not None
+    lines = [
+        f"{row.entry}.{row.output}: largest error {row.max_abs_error:.3g}"
+        + ("" if row.label_agreement is None else f", labels agree {row.label_agreement:.4f}")
+        for row in parity.outputs
+    ]
+    emit(result, [*lines, f"artifact: {folder / shipment.file.name}"], arguments.json)
+    return 0
+
+
+def _number(word: str, kind: type[int] | type[float]) -> float | int:
+    from device_profiler.errors import InputError
+
+    try:
+        return kind(word)
+    except ValueError:
+        raise InputError(f"{word!r} is no number: write exits as 2,5 and thresholds as 0.83,0.9") from None

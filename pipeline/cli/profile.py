@@ -1,0 +1,64 @@
+"""`profile`: latency of every part of a network on a phone."""
+
+import argparse
+
+from pipeline.cli.network import (
+    add_device_arguments,
+    add_network_arguments,
+    network_request,
+    open_workspace,
+    quiet_vendors,
+)
+
+HELP = "latency of every part of a network on a phone: latency.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Target, network, phone."""
+    parser.add_argument("--target", required=True, metavar="NAME", help="see `python -m pipeline targets`")
+    add_network_arguments(parser)
+    add_device_arguments(parser)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Run what the store lacks, write latency.json, print a row for every part."""
+    from device_profiler.targets import find_target
+
+    target = find_target(arguments.target)
+    quiet_vendors(arguments.verbose)
+    request, workspace = network_request(arguments), open_workspace(arguments, target.name)
+    from device_profiler.device import open_device
+    from device_profiler.prediction import load_model
+    from device_profiler.store import Store
+    from pipeline.cli.output import emit, warn
+    from pipeline.costing import latency_table
+    from pipeline.durations import format_duration
+    from pipeline.network import prepare_network
+    from pipeline.profiling import ProfileRequest, profile_parts
+
+    network = prepare_network(request, workspace)
+    with open_device(arguments.device, target, require_device=arguments.require_device) as device, Store() as store:
+        if device.warning:
+            warn(device.warning)
+        asked = ProfileRequest(network.spec, network.policy, target, device.identity.address)
+        with workspace.progress.task("profiling parts on the phone", 1) as advance:
+            profile = profile_parts(asked, device, store)
+            advance(1, "")
+    model = load_model(target.device_model) if target.device_model else None
+    table = latency_table(network.spec, profile, target, model)
+    path = workspace.run / "latency.json"
+    table.save(path)
+    result = {
+        "latency": str(path),
+        "provenance": table.provenance,
+        "measured": profile.measured,
+        "parts": {entry: part.measurement for entry, part in profile.parts.items()},
+        "reused": [entry for entry, part in profile.parts.items() if part.reused],
+    }
+    lines = [
+        f"{entry:<22} {format_duration(part.measurement.median_ns):>10}  {part.measurement.provenance}"
+        f"{'  (from the store)' if part.reused else ''}"
+        for entry, part in profile.parts.items()
+    ]
+    emit(result, [*lines, f"latency table: {path}"], arguments.json)
+    return 0

@@ -1,0 +1,194 @@
+"""The main job with the smoke preset: from data to a verified bundle, on the emulated phone, by the command line."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from PIL import Image
+
+from device_profiler.files import cache_folder
+
+ROOT = Path(__file__).parents[2]
+DOWNLOADS = ("compiled", "debian", "emulator", "numba", "runners", "toolchain", "wheels")
+"""What the cache holds of packages and builds; everything else is a run's own work and starts empty here."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One deployment as the command line gave it."""
+
+    result: dict[str, Any]
+    run: Path
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    cache = tmp_path_factory.mktemp("cache") / "mess-deploy"
+    cache.mkdir()
+    for name in DOWNLOADS:
+        (cache / name).symlink_to(cache_folder(name))
+    return {**os.environ, "XDG_CACHE_HOME": str(cache.parent), "CUDA_VISIBLE_DEVICES": ""}
+
+
+def pipeline(environment: dict[str, str], *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *words],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900,
+    )
+    assert done.returncode == code, done.stderr[-3000:]
+    return done
+
+
+def deployed(environment: dict[str, str], run: Path, target: str, *words: str) -> Ran:
+    done = pipeline(environment, "deploy", "--preset", "smoke", "--target", target, "--run", str(run), "--json", *words)
+    return Ran(json.loads(done.stdout), run, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def cpu(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    run = tmp_path_factory.mktemp("runs") / "cpu"
+    return deployed(environment, run, "pixel7-cpu", "--setting", "adaptive", "--max-drop", "1pp")
+
+
+@pytest.fixture(scope="module")
+def npu(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory, cpu: Ran) -> Ran:
+    return deployed(environment, tmp_path_factory.mktemp("runs") / "npu", "pixel7-npu")
+
+
+def accuracy(ran: Ran, what: str, split: str) -> float:
+    (row,) = [row for row in ran.result["accuracy"] if row["what"] == what and row["split"] == split]
+    return float(row["miou"])
+
+
+def test_the_cpu_deployment_is_faster_than_the_full_network_and_as_accurate(cpu: Ran) -> None:
+    latency = cpu.result["latency"]
+    assert latency["expected"]["provenance"] == "emulated"
+    assert latency["expected"]["value_ns"] < latency["reference"]["value_ns"]
+    assert all(figure["samples_ns"] for figure in latency["by_exit"])
+    assert accuracy(cpu, "deployment", "search") >= accuracy(cpu, "reference", "search") - 0.01 - 1e-9
+    assert any("emulated" in warning for warning in cpu.result["warnings"])
+
+
+def test_the_npu_deployment_is_int8_throughout_and_its_latency_is_called_predicted(npu: Ran) -> None:
+    assert npu.result["artifact"]["precision"] == "int8"
+    assert npu.result["latency"]["expected"]["provenance"] == "predicted"
+    assert npu.result["latency"]["device"]["emulated"] is True
+    assert {op["delegated"] for entry in npu.result["artifact"]["entries"] for op in entry["operators"]} == {True}
+    assert any("predicted" in warning for warning in npu.result["warnings"])
+
+
+@pytest.mark.parametrize("which", ["cpu", "npu"])
+def test_the_shipped_file_was_run_and_agrees(which: str, request: pytest.FixtureRequest) -> None:
+    ran: Ran = request.getfixturevalue(which)
+    shipped = accuracy(ran, "shipped file, run on every image", "test")
+    assert abs(shipped - accuracy(ran, "deployment", "test")) <= 0.01
+    assert ran.result["artifact"]["parity"]["passed"] is True
+    assert min(row["samples"] for row in ran.result["artifact"]["parity"]["outputs"]) >= 32
+
+
+@pytest.mark.parametrize("which", ["cpu", "npu"])
+def test_the_run_folder_is_complete_and_follows_the_schema(which: str, request: pytest.FixtureRequest) -> None:
+    ran: Ran = request.getfixturevalue(which)
+    wanted = ("config.toml", "checkpoint/model.safetensors", "checkpoint/model.json", "statistics.npz", "latency.json",
+              "front.json", "report.html", "report.json", "deployment/manifest.json", "deployment/sample.png")
+    assert [name for name in wanted if not (ran.run / name).is_file()] == []
+    manifest = json.loads((ran.run / "deployment" / "manifest.json").read_text())
+    jsonschema.validate(manifest, json.loads((ROOT / "docs" / "manifest.schema.json").read_text()))
+    assert manifest["files"] == ran.result["files"]
+
+
+def test_a_second_run_reuses_everything_and_says_so(cpu: Ran, environment: dict[str, str]) -> None:
+    again = deployed(environment, cpu.run, "pixel7-cpu", "--setting", "adaptive", "--max-drop", "1pp")
+    stages = {row["stage"] for row in again.result["reused"]}
+    assert {"training", "evaluation", "profiling", "export", "whole latency", "phone check"} <= stages
+    assert again.result["stages"] == cpu.result["stages"]
+    assert again.result["latency"]["by_exit"] == cpu.result["latency"]["by_exit"]
+
+
+def test_the_configuration_file_repeats_the_run(cpu: Ran, environment: dict[str, str], tmp_path: Path) -> None:
+    done = pipeline(
+        environment, "deploy", "--config", str(cpu.run / "config.toml"), "--run", str(tmp_path / "again"), "--json"
+    )
+    assert json.loads(done.stdout)["stages"] == cpu.result["stages"]
+
+
+@pytest.mark.parametrize("which", ["cpu", "npu"])
+def test_run_gives_the_expected_mask(
+    which: str, request: pytest.FixtureRequest, environment: dict[str, str], tmp_path: Path
+) -> None:
+    ran: Ran = request.getfixturevalue(which)
+    bundle, mask = ran.run / "deployment", tmp_path / "mask.png"
+    done = pipeline(environment, "run", str(bundle), str(bundle / "sample.png"), "--output", str(mask), "--json")
+    told = json.loads(done.stdout)
+    assert told["exit"] in {stage["exit"] for stage in ran.result["stages"]}
+    assert list(Image.open(mask).getdata()) == list(Image.open(bundle / "expected.png").getdata())
+
+
+def test_the_two_files_are_enough_for_the_search(cpu: Ran, environment: dict[str, str]) -> None:
+    done = pipeline(
+        environment, "search", "--statistics", str(cpu.run / "statistics.npz"), "--latency", str(cpu.run / "latency.json"),
+        "--setting", "adaptive", "--max-drop", "1pp", "--json",
+    )
+    found = json.loads(done.stdout)
+    assert found["optimal"] is True
+    assert found["miou"] >= accuracy(cpu, "reference", "search") - 0.01 - 1e-9
+
+
+def test_a_bound_that_nothing_meets_names_the_nearest_point(cpu: Ran, environment: dict[str, str], tmp_path: Path) -> None:
+    done = pipeline(
+        environment, "deploy", "--preset", "smoke", "--target", "pixel7-cpu", "--run", str(tmp_path / "none"),
+        "--max-latency", "1us", code=3,
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and "mIoU" in last
+    assert not (tmp_path / "none" / "deployment").exists()
+
+
+def test_the_other_verbs_work_on_the_checkpoint(cpu: Ran, environment: dict[str, str], tmp_path: Path) -> None:
+    checkpoint = str(cpu.run / "checkpoint")
+    common = ("--preset", "smoke", "--checkpoint", checkpoint, "--run", str(tmp_path), "--json")
+    told = json.loads(pipeline(environment, "evaluate", *common, "--split", "test").stdout)
+    assert told["majority_guess_miou"] < max(row["miou"] for row in told["exits"])
+    assert all(row["macs"] > 0 for row in told["exits"])
+    exported = json.loads(pipeline(
+        environment, "export", *common, "--target", "pixel7-cpu", "--exits", "0,2", "--heads", "lraspp-r1,lraspp-r1",
+        "--thresholds", "0.6",
+    ).stdout)
+    assert exported["artifact"]["parity"]["passed"] is True
+    assert (tmp_path / "export" / "model.pte").is_file()
+
+
+def test_a_checkpoint_of_another_model_is_refused(cpu: Ran, environment: dict[str, str]) -> None:
+    done = pipeline(
+        environment, "evaluate", "--preset", "smoke", "--checkpoint", str(cpu.run / "checkpoint"), "--size", "96x96", code=2
+    )
+    assert "is a checkpoint of another model: its size is 64x64" in done.stderr.strip().splitlines()[-1]
+
+
+def test_an_interrupted_training_goes_on(environment: dict[str, str], tmp_path: Path) -> None:
+    import signal
+    import time
+
+    words = [sys.executable, "-m", "pipeline", "train", "--preset", "smoke", "--size", "32x32", "--run", str(tmp_path)]
+    checkpoints = Path(environment["XDG_CACHE_HOME"]) / "mess-deploy" / "checkpoints"
+    before = set(checkpoints.glob("*/training.safetensors"))
+    process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while not set(checkpoints.glob("*/training.safetensors")) - before:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert stderr.strip().splitlines()[-1].startswith("interrupted: finished work is kept")
+    assert subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, timeout=600).returncode == 0
+    assert (tmp_path / "checkpoint" / "model.safetensors").is_file()
+    shutil.rmtree(tmp_path / "checkpoint")
