@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from device_profiler.emulator.phone import start_phone, stop_phone
-from device_profiler.emulator.profile import load_profile
+from device_profiler.emulator.phone_profile import load_profile
 from device_profiler.emulator.registry import EmulatedPhone, list_phones
 from device_profiler.errors import DeviceError
 from device_profiler.links import attached_serials

@@ -15,8 +15,8 @@ INTERRUPTED = 130
 
 
 def verb_module(name: str) -> ModuleType:
-    """The module behind a verb."""
-    return importlib.import_module(f"pipeline.cli.{name}")
+    """The module behind a verb; no module is named like one of the standard library."""
+    return importlib.import_module(f"pipeline.cli.{'profiling' if name == 'profile' else name}")
 
 
 def usage() -> str:

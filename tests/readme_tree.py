@@ -27,8 +27,9 @@ def summary(path: Path) -> str:
     text = (ROOT / path).read_text(errors="replace")
     if path.suffix == ".py":
         return (ast.get_docstring(ast.parse(text)) or "").split("\n")[0]
+    comments = r"#+" if path.suffix in {".toml", ".sh", ".txt"} else r"//|/\*|\{#|<!--"
     first = next((line for line in text.splitlines() if not line.startswith("#!")), "")
-    match = re.match(r"\s*(?://|/\*|#|\{#|<!--)\s*(.*?)\s*(?:\*/|#\}|-->)?$", first)
+    match = re.match(rf"\s*(?:{comments})\s*(.*?)\s*(?:\*/|#\}}|-->)?$", first)
     return match[1] if match else ""
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from device_profiler.emulator.host_tools import HostTools
-from device_profiler.emulator.profile import PhoneProfile
+from device_profiler.emulator.phone_profile import PhoneProfile
 
 FormName = Literal["namespace", "vm", "proot"]
 

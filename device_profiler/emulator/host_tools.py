@@ -9,7 +9,7 @@ from pathlib import Path
 
 from device_profiler import debian, toolchain
 from device_profiler.emulator.caching import built_once
-from device_profiler.emulator.profile import PhoneProfile
+from device_profiler.emulator.phone_profile import PhoneProfile
 from device_profiler.errors import DeviceError
 from device_profiler.files import cache_folder, sha256_bytes
 

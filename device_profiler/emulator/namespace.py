@@ -11,7 +11,7 @@ from pathlib import Path
 
 from device_profiler.emulator.form import FormName
 from device_profiler.emulator.host_tools import HostTools
-from device_profiler.emulator.profile import PhoneProfile
+from device_profiler.emulator.phone_profile import PhoneProfile
 from device_profiler.emulator.root_image import ADBD, SHIM, build_properties, root_image
 
 _UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork",

@@ -11,7 +11,7 @@ import msgspec
 
 from device_profiler.emulator.forms import choose_form, find_form
 from device_profiler.emulator.host_tools import host_tools
-from device_profiler.emulator.profile import load_profile
+from device_profiler.emulator.phone_profile import load_profile
 from device_profiler.emulator.registry import (
     LOG_FILE,
     SPEC_FILE,

@@ -13,7 +13,7 @@ from device_profiler import debian
 from device_profiler.emulator.form import FormName
 from device_profiler.emulator.host_tools import HostTools, loader_name
 from device_profiler.emulator.namespace import copy_root
-from device_profiler.emulator.profile import PhoneProfile
+from device_profiler.emulator.phone_profile import PhoneProfile
 from device_profiler.emulator.root_image import ADBD, SHIM
 from device_profiler.errors import PipelineError
 

@@ -14,7 +14,7 @@ from device_profiler.emulator.form import FormName
 from device_profiler.emulator.host_tools import HostTools, loader_name
 from device_profiler.emulator.initrd import write_initrd
 from device_profiler.emulator.namespace import copy_root
-from device_profiler.emulator.profile import PhoneProfile
+from device_profiler.emulator.phone_profile import PhoneProfile
 from device_profiler.emulator.proot import add_phone_init
 from device_profiler.emulator.root_image import ADBD, SHIM
 from device_profiler.errors import DeviceError, PipelineError

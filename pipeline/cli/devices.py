@@ -42,7 +42,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError(f"`devices {action}` takes no address, but got {arguments.address!r}; a phone on the network "
                          f"needs no adding: use --device HOST:PORT")
     if action == ADD and not arguments.emulated:
-        from device_profiler.emulator.profile import known_profiles
+        from device_profiler.emulator.phone_profile import known_profiles
 
         raise InputError(f"`devices {ADD}` wants --emulated PROFILE; known profiles: {', '.join(known_profiles())}")
     if action == REMOVE and not arguments.address:

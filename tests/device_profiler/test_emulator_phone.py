@@ -15,7 +15,7 @@ from device_profiler.emulator import forms
 from device_profiler.emulator.forms import choose_form, find_form
 from device_profiler.emulator.namespace import NamespaceForm
 from device_profiler.emulator.phone import start_phone, stop_phone
-from device_profiler.emulator.profile import INSTRUCTION_CLASSES, load_profile
+from device_profiler.emulator.phone_profile import INSTRUCTION_CLASSES, load_profile
 from device_profiler.emulator.registry import EmulatedPhone, list_phones, phones_folder
 from device_profiler.errors import DeviceError, InputError
 from device_profiler.transport import AdbShellTransport, ConnectionLostError, connect

@@ -117,7 +117,7 @@ def test_an_unreadable_training_image_is_named(tmp_path: Path) -> None:
 
 
 def test_no_checkpoint(tmp_path: Path) -> None:
-    assert str(tmp_path) in refused(2, "evaluate", "--preset", "smoke", "--data", "shapes", "--checkpoint", str(tmp_path))
+    assert str(tmp_path) in refused(2, "evaluate", "--preset", "smoke", "--checkpoint", str(tmp_path))
     assert "--checkpoint is needed" in refused(2, "evaluate")
 
 

@@ -44,7 +44,7 @@ def test_help_lists_every_verb() -> None:
     ("words", "code", "text"),
     [
         (["deplyo"], 2, "error: unknown verb 'deplyo'; did you mean 'deploy'? Known: "),
-        (["deploy", "--target", "pixel7-tpu"], 2, "error: unknown target 'pixel7-tpu'; did you mean 'pixel7-cpu'?"),
+        (["deploy", "--target", "pixel7-tpu"], 2, "error: unknown target 'pixel7-tpu'; did you mean 'pixel7-npu'?"),
         (["deploy"], 2, "--target"),
         (["targets", "--size"], 2, "error: unrecognized arguments: --size; see `python -m pipeline targets --help`"),
     ],

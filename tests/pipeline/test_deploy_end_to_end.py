@@ -134,15 +134,17 @@ def test_run_gives_the_expected_mask(
 
 def test_the_two_files_are_enough_for_the_search(cpu: Ran, environment: dict[str, str]) -> None:
     done = pipeline(
-        environment, "search", "--statistics", str(cpu.run / "statistics.npz"), "--latency", str(cpu.run / "latency.json"),
-        "--setting", "adaptive", "--max-drop", "1pp", "--json",
+        environment, "search", "--statistics", str(cpu.run / "statistics.npz"),
+        "--latency", str(cpu.run / "latency.json"), "--setting", "adaptive", "--max-drop", "1pp", "--json",
     )
     found = json.loads(done.stdout)
     assert found["optimal"] is True
     assert found["miou"] >= accuracy(cpu, "reference", "search") - 0.01 - 1e-9
 
 
-def test_a_bound_that_nothing_meets_names_the_nearest_point(cpu: Ran, environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_bound_that_nothing_meets_names_the_nearest_point(
+    cpu: Ran, environment: dict[str, str], tmp_path: Path
+) -> None:
     done = pipeline(
         environment, "deploy", "--preset", "smoke", "--target", "pixel7-cpu", "--run", str(tmp_path / "none"),
         "--max-latency", "1us", code=3,
@@ -168,7 +170,8 @@ def test_the_other_verbs_work_on_the_checkpoint(cpu: Ran, environment: dict[str,
 
 def test_a_checkpoint_of_another_model_is_refused(cpu: Ran, environment: dict[str, str]) -> None:
     done = pipeline(
-        environment, "evaluate", "--preset", "smoke", "--checkpoint", str(cpu.run / "checkpoint"), "--size", "96x96", code=2
+        environment, "evaluate", "--preset", "smoke", "--checkpoint", str(cpu.run / "checkpoint"),
+        "--size", "96x96", code=2,
     )
     assert "is a checkpoint of another model: its size is 64x64" in done.stderr.strip().splitlines()[-1]
 
