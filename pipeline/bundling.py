@@ -21,14 +21,12 @@ from mobile_export.manifest import (
     SegmentationClass,
     Stage,
 )
-from mobile_export.session import HostSession
 from pipeline.deciding import SplitStatistics
 from pipeline.deployment import DeployRequest, TimedWhole
 from pipeline.network import Network
 from pipeline.proof import Proof
 from pipeline.search.configuration import Candidate
 from pipeline.search.evaluate import routed_overlap
-from pipeline.shipping import stored_image
 from pipeline.statistics import ExitStatistics
 from pipeline.workspace import Workspace
 
@@ -76,10 +74,8 @@ def make_bundle(
         warnings=tuple(workspace.warnings),
     )
     sample = network.source.test[0]
-    with HostSession(shipment.file, artifact.runtime) as session:
-        answer = session.run_cascade(shipment.plan, stored_image(artifact, shipment.plan, network.source.test, 0))
-    labels = answer.labels.reshape(spec.size).astype(np.int64)
-    return write_bundle(workspace.run / "deployment", manifest, shipment.file, sample.image, labels)
+    folder = workspace.run / "deployment"
+    return write_bundle(folder, manifest, shipment.file, sample.image, proof.answers.sample_labels)
 
 
 def package_versions() -> dict[str, str]:
@@ -99,7 +95,7 @@ def _image_input(artifact: Artifact, size: tuple[int, int]) -> ImageInput:
 
 def _stages(winner: TimedWhole, exit_names: Sequence[str], proof: Proof) -> tuple[Stage, ...]:
     configuration, plan = winner.shipment.configuration, winner.shipment.plan
-    rates = np.bincount(proof.exits, minlength=len(plan.stages)) / len(proof.exits)
+    rates = np.bincount(proof.answers.exits, minlength=len(plan.stages)) / len(proof.answers.exits)
     return tuple(
         Stage(
             entry=entry,
@@ -148,9 +144,9 @@ def _accuracies(
         "shipped file, run on every image",
         "test",
         proof.miou,
-        len(proof.exits),
+        len(proof.answers.exits),
         statistics.test.precision,
-        class_ious(proof.intersection.sum(axis=0), proof.union.sum(axis=0)),
+        class_ious(proof.answers.intersection.sum(axis=0), proof.answers.union.sum(axis=0)),
     )
     return (*rows, shipped)
 

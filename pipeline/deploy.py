@@ -66,10 +66,7 @@ def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
         winner = _best_whole(measure, decision, request.objective)
         reference = measure.whole(decision.reference)
         single = measure.whole(decision.strongest_single)
-        with workspace.timed("proof on the test split"):
-            proof = prove(
-                winner.shipment, network.source.test, network.source.classes.ignore, statistics.test, workspace.progress
-            )
+        proof = prove(winner.shipment, network.source, statistics.test, workspace)
         phone = bench.check_on_phone(winner.shipment, device, _probes(statistics, winner))
         bundle = make_bundle(request, network, winner, reference, single, statistics, proof, device.identity, workspace)
         deployment = Deployment(
@@ -249,13 +246,14 @@ def result_lines(deployment: Deployment) -> list[str]:
     expected, worst = manifest.latency.expected, manifest.latency.worst
     single, full = deployment.strongest_single, deployment.reference
     steps = " > ".join(f"{stage.exit} {stage.head} ({stage.rate:.0%})" for stage in manifest.stages)
+    images = len(deployment.proof.answers.exits)
     single_ns, full_ns = single.paths[0].median_ns, full.paths[0].median_ns
     return [
         f"{deployment.request.target.name}: {manifest.setting}, {steps}",
         f"  latency  {format_duration(expected.value_ns)} expected, {format_duration(worst.value_ns)} at worst "
         f"({expected.provenance}, timed whole)",
-        f"  mIoU     {deployment.proof.miou:.4f} on {len(deployment.proof.exits)} test images (the shipped file); "
-        f"full network {full.test.miou:.4f}",
+        f"  mIoU     {deployment.proof.miou:.4f} on {images} test images (the shipped file); full network "
+        f"{full.test.miou:.4f}",
         f"  against  strongest single exit {format_duration(single_ns)} ({single_ns / expected.value_ns:.2f}x), "
         f"mIoU {single.test.miou:.4f}; full network {format_duration(full_ns)} ({full_ns / expected.value_ns:.2f}x)",
         f"  checked  {len(manifest.artifact.parity.outputs) if manifest.artifact.parity else 0} outputs against eager "

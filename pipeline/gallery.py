@@ -23,11 +23,11 @@ def examples(deployment: Deployment) -> tuple[Example, ...]:
 
 
 def _picked(deployment: Deployment, position: int) -> list[int]:
-    proof = deployment.proof
-    here = np.flatnonzero(proof.exits == position)
+    answers = deployment.proof.answers
+    here = np.flatnonzero(answers.exits == position)
     if not len(here):
         return []
-    quality = proof.intersection[here].sum(axis=1) / proof.union[here].sum(axis=1)
+    quality = answers.intersection[here].sum(axis=1) / answers.union[here].sum(axis=1)
     ordered = here[np.argsort(-quality, kind="stable")]
     places = np.linspace(0, len(ordered) - 1, min(PER_EXIT, len(ordered))).astype(int)
     return [int(ordered[place]) for place in places]
@@ -36,7 +36,7 @@ def _picked(deployment: Deployment, position: int) -> list[int]:
 def _example(
     deployment: Deployment, shipment: Shipment, session: HostSession, index: int, sample: Sample, ignore: int
 ) -> Example:
-    left = int(deployment.proof.exits[index])
+    left = int(deployment.proof.answers.exits[index])
     value = stored_image(shipment.artifact, shipment.plan, deployment.network.source.test, index)
     steps = []
     for n in range(left + 1):

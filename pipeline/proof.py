@@ -1,20 +1,23 @@
 """The last check before a bundle: the shipped file itself, run on the whole test split, against what was searched."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_profiler.errors import VerificationError
+from device_profiler.files import atomic_path
 from mobile_export.session import CascadeResult, HostSession
-from pipeline.data.source import Split
+from pipeline.data.source import DataSource, Split
 from pipeline.evaluation import label_map, overlap
 from pipeline.progress import Progress
+from pipeline.search.configuration import Configuration
 from pipeline.search.evaluate import images_near_threshold, routed_overlap, routes
 from pipeline.shipping import Shipment, stored_image
 from pipeline.statistics import ExitStatistics, mean_iou
+from pipeline.workspace import Workspace, content_key
 
 WORKERS = 2
 MIOU_TOLERANCE = {"fp32": 0.002, "int8": 0.01}
@@ -24,42 +27,60 @@ CONFIDENCE_TOLERANCE = {"fp32": 1e-3, "int8": 0.02}
 
 
 @dataclass(frozen=True, eq=False)
-class Proof:
-    """The shipped file on every test image.
+class Answers:
+    """The shipped file's answers for every test image, run on this machine.
 
-    `exits`: position among the selected exits where each image left. `near_threshold`: images whose confidence lies
-    within `parity_error` of their threshold; only these may leave elsewhere than the statistics say (`flipped`).
+    `exits` [I]: position among the selected exits where each image left; `confidences` [I, N-1], NaN where an exit was
+    not reached; `intersection`, `union` [I, C] pixels; `sample_labels` [H, W] of the first image.
     """
 
-    miou: float
     exits: NDArray[np.int64]
+    confidences: NDArray[np.float64]
     intersection: NDArray[np.int64]
     union: NDArray[np.int64]
+    sample_labels: NDArray[np.int64]
+
+    def save(self, path: Path) -> None:
+        """Write an .npz, whole or not at all."""
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> "Answers":
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as archive:
+            return cls(**{field.name: archive[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """The shipped file held against its statistics.
+
+    `near_threshold`: images whose confidence lies within `parity_error` of their threshold; only these may leave
+    elsewhere than the statistics say (`flipped`).
+    """
+
+    answers: Answers
+    miou: float
     near_threshold: int
     flipped: int
     parity_error: float
 
 
-def prove(shipment: Shipment, split: Split, ignore: int, statistics: ExitStatistics, progress: Progress) -> Proof:
+def prove(shipment: Shipment, source: DataSource, statistics: ExitStatistics, workspace: Workspace) -> Proof:
     """Run the shipped file on every image of the test split and hold it against the statistics it was chosen by.
 
     Raises:
-        VerificationError: an image left at another exit without being near its threshold, or the mIoU is off.
+        VerificationError: an image left at another exit without being near its threshold, a confidence or the mIoU is
+            off.
     """
-    results = run_all(shipment, split, progress)
-    rows = [
-        overlap(label_map(result.labels, split[i].mask), split[i].mask, len(statistics.classes), ignore)
-        for i, result in enumerate(results)
-    ]
-    intersection, union = (np.stack(part) for part in zip(*rows, strict=True))
-    exits = np.array([result.exit for result in results])
-    error = parity_error(shipment, statistics, results)
-    flipped = int((exits != routes(statistics, shipment.configuration)).sum())
-    near = images_near_threshold(statistics, shipment.configuration, error)
-    miou = mean_iou(intersection.sum(axis=0), union.sum(axis=0))
-    expected = mean_iou(*(part.sum(axis=0) for part in routed_overlap(statistics, shipment.configuration)))
-    precision = shipment.artifact.precision
-    allowed = MIOU_TOLERANCE[precision]
+    answers = _answers(shipment, source, workspace)
+    configuration, precision = shipment.configuration, shipment.artifact.precision
+    error = parity_error(answers, statistics, configuration)
+    flipped = int((answers.exits != routes(statistics, configuration)).sum())
+    near = images_near_threshold(statistics, configuration, error)
+    miou = mean_iou(answers.intersection.sum(axis=0), answers.union.sum(axis=0))
+    expected = mean_iou(*(part.sum(axis=0) for part in routed_overlap(statistics, configuration)))
     if error > CONFIDENCE_TOLERANCE[precision]:
         raise VerificationError(
             f"a confidence of the exported file is {error:.3g} off its statistics; at most "
@@ -67,15 +88,39 @@ def prove(shipment: Shipment, split: Split, ignore: int, statistics: ExitStatist
         )
     if flipped > near:
         raise VerificationError(
-            f"{flipped} of {len(split)} test images leave at another exit than the statistics say, but only {near} lie "
-            f"within {error:.3g} of a threshold: the exported cascade does not compute what was searched"
+            f"{flipped} of {len(answers.exits)} test images leave at another exit than the statistics say, but only "
+            f"{near} lie within {error:.3g} of a threshold: the exported cascade does not compute what was searched"
         )
-    if abs(miou - expected) > allowed:
+    if abs(miou - expected) > MIOU_TOLERANCE[precision]:
         raise VerificationError(
             f"the exported file reaches mIoU {miou:.4f} on the test split, its statistics say {expected:.4f}; at most "
-            f"{allowed} apart is allowed for {precision}"
+            f"{MIOU_TOLERANCE[precision]} apart is allowed for {precision}"
         )
-    return Proof(miou, exits, intersection, union, near, flipped, error)
+    return Proof(answers, miou, near, flipped, error)
+
+
+def parity_error(answers: Answers, statistics: ExitStatistics, configuration: Configuration) -> float:
+    """Largest difference between a confidence of the shipped file and the statistics' on the same image and exit."""
+    largest = 0.0
+    for n in range(len(configuration.exits) - 1):
+        e = configuration.exits[n]
+        ours = answers.confidences[:, n]
+        theirs = statistics.confidence[e, statistics.head_index(e, configuration.heads[n])]
+        reached = ~np.isnan(ours)
+        largest = max(largest, float(np.abs(ours - theirs)[reached].max(initial=0.0)))
+    return largest
+
+
+def _answers(shipment: Shipment, source: DataSource, workspace: Workspace) -> Answers:
+    key = content_key("answers", shipment.artifact.sha256, shipment.plan, source.fingerprint)
+    path = workspace.kept("answers", key) / "answers.npz"
+    if path.exists():
+        workspace.note_reuse("proof", "the shipped file's answers on the test split")
+        return Answers.load(path)
+    with workspace.timed("proof on the test split"):
+        answers = _collect(run_all(shipment, source.test, workspace.progress), shipment, source)
+    answers.save(path)
+    return answers
 
 
 def run_all(shipment: Shipment, split: Split, progress: Progress) -> list[CascadeResult]:
@@ -96,13 +141,20 @@ def run_all(shipment: Shipment, split: Split, progress: Progress) -> list[Cascad
     return [results[index] for index in range(len(split))]
 
 
-def parity_error(shipment: Shipment, statistics: ExitStatistics, results: Sequence[CascadeResult]) -> float:
-    """Largest difference between a confidence of the shipped file and the statistics' on the same image and exit."""
-    configuration = shipment.configuration
-    largest = 0.0
-    for index, result in enumerate(results):
-        for n, confidence in enumerate(result.confidences):
-            e = configuration.exits[n]
-            h = statistics.head_index(e, configuration.heads[n])
-            largest = max(largest, abs(confidence - float(statistics.confidence[e, h, index])))
-    return largest
+def _collect(results: list[CascadeResult], shipment: Shipment, source: DataSource) -> Answers:
+    split, classes = source.test, source.classes
+    rows = [
+        overlap(label_map(result.labels, split[i].mask), split[i].mask, len(classes.names), classes.ignore)
+        for i, result in enumerate(results)
+    ]
+    intersection, union = (np.stack(part) for part in zip(*rows, strict=True))
+    confidences = np.full((len(results), len(shipment.plan.thresholds)), np.nan)
+    for i, result in enumerate(results):
+        confidences[i, : len(result.confidences)] = result.confidences
+    return Answers(
+        exits=np.array([result.exit for result in results]),
+        confidences=confidences,
+        intersection=intersection,
+        union=union,
+        sample_labels=label_map(results[0].labels, split[0].mask),
+    )

@@ -222,11 +222,11 @@ class _Facts:
         return MajorityGuess(name=source.classes.names[int(counts.argmax())], miou=miou)
 
     def _groups(self) -> tuple[ExitGroup, ...]:
-        proof, exits = self.deployment.proof, self.deployment.winner.shipment.configuration.exits
+        answers, exits = self.deployment.proof.answers, self.deployment.winner.shipment.configuration.exits
         groups = []
         for n, e in enumerate(exits):
-            here = proof.exits == n
-            sums = proof.intersection[here].sum(axis=0), proof.union[here].sum(axis=0)
+            here = answers.exits == n
+            sums = answers.intersection[here].sum(axis=0), answers.union[here].sum(axis=0)
             groups.append(ExitGroup(exit=e, images=int(here.sum()), miou=mean_iou(*sums) if here.any() else None))
         return tuple(groups)
 
