@@ -71,7 +71,7 @@ def run_case(case: Case) -> dict[str, object]:
         "seconds": result.seconds,
         "cpu_seconds": time.process_time() - before,
         "configurations": result.configurations,
-        "configurations_per_second": result.configurations / result.seconds,
+        "configurations_per_second": result.configurations / result.seconds if result.optimal else None,
         "optimal": result.optimal,
         "time_limit_s": case.time_limit_s,
         "miou": result.miou,
