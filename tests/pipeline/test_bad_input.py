@@ -32,13 +32,13 @@ def refused(code: int, *words: str) -> str:
     ("words", "text"),
     [
         (("--max-latency", "30ms", "--max-drop", "1pp"), "two objectives at once"),
-        (("--max-latency", "0"), "'0' has no unit: write a duration as 30ms"),
+        (("--max-latency", "0"), "'0' must be more than 0: write a duration as 30ms"),
         (("--max-latency", "0ms"), "'0ms' must be more than 0"),
         (("--max-latency", "30"), "'30' has no unit"),
         (("--max-drop", "1"), "write percentage points of mIoU, as in 1pp"),
         (("--size", "100x100"), "--size 100x100 must be multiples of 32, for example 96x96"),
         (("--size", "big"), "write WIDTHxHEIGHT"),
-        (("--preset", "huge"), "choose from smoke, quick, full"),
+        (("--preset", "huge"), "choose from 'smoke', 'quick', 'full'"),
         (("--data", "nowhere", "--device", "emulated"), "unknown data source 'nowhere'"),
     ],
 )
