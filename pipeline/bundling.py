@@ -23,11 +23,11 @@ from mobile_export.manifest import (
 )
 from pipeline.deciding import SplitStatistics
 from pipeline.deployment import DeployRequest, TimedWhole
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.network import Network
 from pipeline.proof import Proof
 from pipeline.search.configuration import Candidate
 from pipeline.search.evaluate import routed_overlap
-from pipeline.statistics import ExitStatistics
 from pipeline.workspace import Workspace
 
 SplitTold = Literal["search", "test"]

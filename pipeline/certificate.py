@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from device_profiler.errors import InputError, VerificationError
 from device_profiler.files import sha256_bytes
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.search.configuration import Configuration
 from pipeline.search.evaluate import head_indices, routes
 from pipeline.search.uncertainty import miou_gap_interval
-from pipeline.statistics import ExitStatistics
 
 METHODS = ("ltt", "crc")
 ERROR_INCREASE = "increase of the share of wrong pixels over the full network, per image"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from device_profiler.errors import InfeasibleError
 from device_profiler.prediction import DeviceModel, Parameter, scaled
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 from pipeline.model import ModelCost
 from pipeline.search.configuration import Candidate, Configuration, Front, SearchResult
@@ -12,7 +13,6 @@ from pipeline.search.evaluate import evaluate_configuration
 from pipeline.search.front import front
 from pipeline.search.objective import Objective
 from pipeline.search.solver import search, strongest_single_exit
-from pipeline.statistics import ExitStatistics
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from device_profiler.errors import InputError
 from pipeline.data.source import Split
+from pipeline.exit_statistics import ExitStatistics, mean_iou
 from pipeline.model import ModelCost, MultiExitModel, count_model
 from pipeline.policy import DEFAULT_POLICY, Confidence, Finish
 from pipeline.progress import Progress
-from pipeline.statistics import ExitStatistics, mean_iou
 
 BATCH = 8
 

@@ -9,7 +9,7 @@ import msgspec
 
 from device_profiler.errors import InputError
 from device_profiler.files import write_atomic
-from pipeline.statistics import ExitStatistics
+from pipeline.exit_statistics import ExitStatistics
 
 SCHEMA = 1
 PROVENANCES = ("measured", "emulated", "predicted")

@@ -8,10 +8,10 @@ from pipeline.checkpoint import Checkpoint, load_model, open_checkpoint
 from pipeline.data import DataSource, load_source
 from pipeline.data.source import Size, SplitName
 from pipeline.evaluation import evaluate
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import ModelSpec, MultiExitModel, design_model
 from pipeline.policy import DEFAULT_POLICY
 from pipeline.presets import Preset
-from pipeline.statistics import ExitStatistics
 from pipeline.training.run import train, training_key
 from pipeline.workspace import Workspace, content_key
 

@@ -16,10 +16,10 @@ from mobile_export.exporters import Calibration
 from mobile_export.session import HostSession
 from pipeline.data.source import Split
 from pipeline.evaluation import label_map, overlap, to_images
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import ModelSpec, MultiExitModel
 from pipeline.partition import block_entry, finish_entry, head_entry
 from pipeline.progress import Advance, Progress
-from pipeline.statistics import ExitStatistics
 
 CALIBRATION_IMAGES = 48
 WORKERS = 2

@@ -12,12 +12,12 @@ from mobile_export.exporters import toolchain
 from pipeline.checkpoint import Checkpoint
 from pipeline.data.source import SplitName
 from pipeline.deciding import SplitStatistics
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import MultiExitModel
 from pipeline.network import Network
 from pipeline.partition import Partition
 from pipeline.quantized import CALIBRATION_IMAGES, calibration_images, parts_calibration, quantized_statistics
 from pipeline.sources import graph_code
-from pipeline.statistics import ExitStatistics
 from pipeline.workspace import Workspace, content_key
 
 RECORD = "artifact.json"

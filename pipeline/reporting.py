@@ -14,6 +14,7 @@ from pipeline.costing import finish_ns, part_cost
 from pipeline.deciding import macs_table
 from pipeline.deployment import Deployment, TimedWhole
 from pipeline.evaluation import majority_guess
+from pipeline.exit_statistics import ExitStatistics, mean_iou
 from pipeline.gallery import examples
 from pipeline.model import count_model
 from pipeline.network import trained_model
@@ -53,7 +54,6 @@ from pipeline.search.configuration import Configuration
 from pipeline.search.evaluate import evaluate_configuration, head_indices, route_costs, routed_overlap
 from pipeline.search.objective import DEFAULT_MAX_DROP, Objective
 from pipeline.search.uncertainty import miou_interval
-from pipeline.statistics import ExitStatistics, mean_iou
 from pipeline.workspace import Workspace
 
 

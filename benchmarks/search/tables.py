@@ -6,8 +6,8 @@ everything is drawn from a seed, so that every script of this folder searches th
 
 import numpy as np
 
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
-from pipeline.statistics import ExitStatistics
 
 PIXELS = 200 * 200
 

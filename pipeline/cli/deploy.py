@@ -24,9 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Deploy and print the result; argument errors come before any heavy import."""
+    from device_profiler.errors import InputError
     from device_profiler.targets import find_target
 
     target, objective = find_target(arguments.target), objective_from(arguments)
+    if objective.setting == "anytime":
+        raise InputError(
+            "deploy ships budgeted and adaptive configurations, not anytime ones; `search --setting anytime` finds them: "
+            "choose --setting adaptive or budgeted"
+        )
     quiet_vendors(arguments.verbose)
     request = network_request(arguments)
     from pipeline.cli.output import emit

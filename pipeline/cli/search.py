@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from pipeline.search.objective import add_objective_arguments, objective_from
 
 if TYPE_CHECKING:
+    from pipeline.exit_statistics import ExitStatistics
     from pipeline.latency_table import LatencyTable
     from pipeline.search.configuration import Candidate
     from pipeline.search.objective import Objective
-    from pipeline.statistics import ExitStatistics
 
 HELP = "find the best exits, heads and thresholds for a latency table"
 
@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     """Search and print; see design's contract for the JSON."""
     objective = objective_from(arguments)
+    from pipeline.exit_statistics import ExitStatistics
     from pipeline.latency_table import LatencyTable
-    from pipeline.statistics import ExitStatistics
 
     statistics = ExitStatistics.load(_file(arguments, "statistics", "statistics.npz"))
     table = LatencyTable.load(_file(arguments, "latency", "latency.json"))

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiler.errors import InputError
+from pipeline.exit_statistics import ExitStatistics, mean_iou
 from pipeline.latency_table import LatencyTable
 from pipeline.search.configuration import Candidate, Configuration
-from pipeline.statistics import ExitStatistics, mean_iou
 
 
 def route_costs(table: LatencyTable, exits: Sequence[int], heads: Sequence[int]) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 from pipeline.search.adaptive import Task, run_front_task, single_exits
 from pipeline.search.configuration import LATENCY_TOLERANCE, MIOU_TOLERANCE, TIE_MIOU, Front
@@ -16,7 +17,6 @@ from pipeline.search.objective import Objective
 from pipeline.search.solver import AdaptiveTasks, candidate_of, goal_of, solve
 from pipeline.search.space import SearchSpace, build_space
 from pipeline.search.workers import run_until
-from pipeline.statistics import ExitStatistics
 
 
 def front(statistics: ExitStatistics, table: LatencyTable, objective: Objective) -> Front:

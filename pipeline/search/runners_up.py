@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 from device_profiler.errors import InputError
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 from pipeline.search.adaptive import Task, run_task, single_exits
 from pipeline.search.configuration import Candidate, Configuration
@@ -14,7 +15,6 @@ from pipeline.search.objective import Objective
 from pipeline.search.solver import AdaptiveTasks, candidate_of, check_unit, goal_of, solve
 from pipeline.search.space import SearchSpace, build_space
 from pipeline.search.workers import run_until
-from pipeline.statistics import ExitStatistics
 
 
 def runners_up(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from device_profiler.errors import InfeasibleError, InputError
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 from pipeline.search.adaptive import Task, root, run_task, single_exits, tasks_behind
 from pipeline.search.anytime import search_anytime
@@ -19,7 +20,6 @@ from pipeline.search.open_bound import open_bound
 from pipeline.search.space import SearchSpace, build_space
 from pipeline.search.surrogate import Linearisation, class_iou
 from pipeline.search.workers import run_until
-from pipeline.statistics import ExitStatistics
 
 BOUND_SHARE = 0.1  # of a time limit, spent on the bound of what was not covered
 FREE_EXITS = 3  # exits that one kernel call enumerates completely; more are fixed in front of it

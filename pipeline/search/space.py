@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiler.errors import InputError
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 from pipeline.search.configuration import Configuration
-from pipeline.statistics import ExitStatistics
 
 CACHE_LINE = 64  # bytes
 LANES = 8  # class sums are padded to a multiple of this: one SIMD register of 32-bit numbers

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable, block_part, head_part
 from pipeline.search.configuration import Candidate, Configuration
 from pipeline.search.evaluate import head_indices, routed_overlap
 from pipeline.search.objective import Objective
-from pipeline.statistics import ExitStatistics
 
 
 def latency_interval(statistics: ExitStatistics, table: LatencyTable, candidate: Candidate) -> tuple[float, float]:

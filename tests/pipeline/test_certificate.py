@@ -17,9 +17,9 @@ from pipeline.certificate import (
     p_value,
     threshold_path,
 )
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.search.configuration import Configuration
 from pipeline.search.evaluate import routes
-from pipeline.statistics import ExitStatistics
 
 
 def cascade(images: int, seed: int, *, early_error: float = 0.1) -> ExitStatistics:

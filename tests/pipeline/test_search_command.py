@@ -9,8 +9,8 @@ import pytest
 from search_tables import best_row, brute_force, random_statistics, random_table
 
 from pipeline.__main__ import run
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
-from pipeline.statistics import ExitStatistics
 
 KEYS = [
     "configuration",

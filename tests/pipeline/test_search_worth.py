@@ -9,6 +9,7 @@ import pytest
 from search_tables import brute_force, random_statistics, random_table
 
 from device_profiler.errors import InputError
+from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable, PartDetail
 from pipeline.search.branch import Relaxation
 from pipeline.search.configuration import Configuration
@@ -19,7 +20,6 @@ from pipeline.search.solver import search, strongest_single_exit
 from pipeline.search.space import build_space, interval_thresholds
 from pipeline.search.surrogate import Linearisation
 from pipeline.search.uncertainty import latency_interval, miou_gap_interval, miou_interval, overlaps_bound
-from pipeline.statistics import ExitStatistics
 
 
 def two_exits() -> tuple[ExitStatistics, LatencyTable]:

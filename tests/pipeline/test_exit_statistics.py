@@ -8,7 +8,7 @@ import pytest
 from search_tables import random_statistics
 
 from device_profiler.errors import InputError
-from pipeline.statistics import ExitStatistics, mean_iou
+from pipeline.exit_statistics import ExitStatistics, mean_iou
 
 
 @pytest.fixture
