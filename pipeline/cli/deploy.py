@@ -30,7 +30,7 @@ def handle(arguments: argparse.Namespace) -> int:
     target, objective = find_target(arguments.target), objective_from(arguments)
     if objective.setting == "anytime":
         raise InputError(
-            "deploy ships budgeted and adaptive configurations, not anytime ones; `search --setting anytime` finds them: "
+            "deploy ships budgeted and adaptive configurations; anytime ones are found by `search --setting anytime`: "
             "choose --setting adaptive or budgeted"
         )
     quiet_vendors(arguments.verbose)
