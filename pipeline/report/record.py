@@ -42,7 +42,11 @@ class Timing(_Record, frozen=True, kw_only=True):
 
 
 def timing_of(measurement: Measurement) -> Timing:
-    """The report's view of a measurement: its median, interval, number of samples and provenance."""
+    """The report's view of a measurement: its median, interval, number of samples and provenance.
+
+    A predicted time is the requested unit's; the unit that computed the outputs stands in the measurement's note.
+    """
+    predicted = measurement.provenance == "predicted"
     return Timing(
         ns=measurement.median_ns,
         low_ns=measurement.low_ns,
@@ -51,7 +55,7 @@ def timing_of(measurement: Measurement) -> Timing:
         source=TimingSource(
             provenance=measurement.provenance,
             requested_unit=measurement.requested_unit,
-            actual_unit=measurement.actual_unit,
+            actual_unit=measurement.requested_unit if predicted else measurement.actual_unit,
         ),
         note=measurement.note,
     )

@@ -421,6 +421,8 @@ def test_timing_of_a_measurement_keeps_what_it_is_worth(report: RunReport) -> No
     timing = timing_of(measurement)
     assert (timing.ns, timing.low_ns, timing.high_ns, timing.samples, timing.note) == (6.0, 5.0, 7.0, 3, "n")
     assert timing.source == TimingSource(provenance="emulated", requested_unit="npu", actual_unit="cpu")
+    predicted = timing_of(msgspec.structs.replace(measurement, provenance="predicted"))
+    assert predicted.source == TimingSource(provenance="predicted", requested_unit="npu", actual_unit="npu")
 
 
 def test_anytime_takes_no_thresholds() -> None:
