@@ -12,7 +12,7 @@ from pipeline.bundling import make_bundle
 from pipeline.checkpoint import Checkpoint
 from pipeline.costing import latency_table
 from pipeline.deciding import Decision, Doubt, SplitStatistics, decide, doubts
-from pipeline.deployment import Deployment, DeployRequest, TimedWhole
+from pipeline.deployment import Deployment, DeployRequest, Learned, TimedWhole
 from pipeline.durations import format_duration
 from pipeline.latency_table import LatencyTable
 from pipeline.model import MultiExitModel, count_model
@@ -47,49 +47,53 @@ def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
     with open_device(request.device, request.target, require_device=request.require_device) as device, Store() as store:
         _warn(device, request, workspace)
         network = prepare_network(request.network, workspace)
-        with BackgroundProfile(_profile_request(network, request, device)) as profiling:
-            checkpoint = obtain_checkpoint(network, workspace)
-            model = trained_model(checkpoint)
-            statistics = _statistics(network, checkpoint, model, request, workspace)
-            profile = _wait(profiling, workspace)
-        device_model = load_model(request.target.device_model) if request.target.device_model else None
-        table = latency_table(network.spec, profile, request.target, device_model)
-        statistics.search.save(workspace.run / "statistics.npz")
-        table.save(workspace.run / "latency.json")
-        with workspace.timed("search"):
-            decision = decide(statistics.search, table, request.objective, count_model(model))
-            doubted = _doubts(request, network, profile, device_model, statistics, decision)
+        learned = _learn(network, request, device, workspace)
+        decision, doubted = _decide(network, learned, request, workspace)
         bench = Bench(
-            model, checkpoint, network.policy, request.target, network.source.train, network.source.test, workspace
+            learned.model, learned.checkpoint, network.policy, request.target, network.source.train,
+            network.source.test, workspace,
         )
-        measure = _Measure(bench, device, store, statistics, table)
+        measure = _Measure(bench, device, store, learned.statistics, learned.table)
         winner = _best_whole(measure, decision, request.objective)
         reference = measure.whole(decision.reference)
         single = measure.whole(decision.strongest_single)
-        proof = prove(winner.shipment, network.source, statistics.test, workspace)
-        phone = bench.check_on_phone(winner.shipment, device, _probes(statistics, winner))
-        bundle = make_bundle(request, network, winner, reference, single, statistics, proof, device.identity, workspace)
+        proof = prove(winner.shipment, network.source, learned.statistics.test, workspace)
+        phone = bench.check_on_phone(winner.shipment, device, _probes(learned.statistics, winner))
+        bundle = make_bundle(
+            request, network, winner, reference, single, learned.statistics, proof, device.identity, workspace
+        )
         deployment = Deployment(
-            request,
-            device.identity,
-            network,
-            checkpoint,
-            statistics,
-            profile,
-            table,
-            device_model,
-            decision,
-            doubted,
-            winner,
-            reference,
-            single,
-            proof,
-            phone,
-            bundle,
-            workspace.run,
+            request, device.identity, network, learned, decision, doubted, winner, reference, single, proof, phone,
+            bundle, workspace.run,
         )
     write_reports(deployment, workspace)
     return deployment
+
+
+def _learn(network: Network, request: DeployRequest, device: Device, workspace: Workspace) -> Learned:
+    """Train (or reuse) and evaluate while another process profiles the parts; writes the search's two files."""
+    with BackgroundProfile(_profile_request(network, request, device)) as profiling:
+        checkpoint = obtain_checkpoint(network, workspace)
+        model = trained_model(checkpoint)
+        statistics = _statistics(network, checkpoint, model, request, workspace)
+        profile = _wait(profiling, workspace)
+    device_model = load_model(request.target.device_model) if request.target.device_model else None
+    table = latency_table(network.spec, profile, request.target, device_model)
+    statistics.search.save(workspace.run / "statistics.npz")
+    table.save(workspace.run / "latency.json")
+    return Learned(checkpoint, model, statistics, profile, table, device_model)
+
+
+def _decide(
+    network: Network, learned: Learned, request: DeployRequest, workspace: Workspace
+) -> tuple[Decision, tuple[Doubt, ...]]:
+    """Search, for the objective and for what the winner is compared to."""
+    with workspace.timed("search"), workspace.progress.task("search", 1) as advance:
+        statistics = learned.statistics.search
+        decision = decide(statistics, learned.table, request.objective, count_model(learned.model))
+        doubted = _doubts(network, learned, request, decision)
+        advance(1, "")
+    return decision, doubted
 
 
 def _warn(device: Device, request: DeployRequest, workspace: Workspace) -> None:
@@ -135,20 +139,16 @@ def _statistics(
 
 
 def _doubts(
-    request: DeployRequest,
-    network: Network,
-    profile: Profile,
-    device_model: DeviceModel | None,
-    statistics: SplitStatistics,
-    decision: Decision,
+    network: Network, learned: Learned, request: DeployRequest, decision: Decision
 ) -> tuple[Doubt, ...]:
-    if device_model is None:
+    if learned.device_model is None:
         return ()
 
     def table_of(changed: DeviceModel) -> LatencyTable:
-        return latency_table(network.spec, profile, request.target, changed)
+        return latency_table(network.spec, learned.profile, request.target, changed)
 
-    return doubts(statistics.search, request.objective, device_model, table_of, decision.winner.configuration)
+    winner = decision.winner.configuration
+    return doubts(learned.statistics.search, request.objective, learned.device_model, table_of, winner)
 
 
 class _Measure:

@@ -12,6 +12,7 @@ from mobile_export.bundle import Bundle
 from pipeline.checkpoint import Checkpoint
 from pipeline.deciding import Decision, Doubt, SplitStatistics
 from pipeline.latency_table import LatencyTable
+from pipeline.model import MultiExitModel
 from pipeline.network import Network, NetworkRequest
 from pipeline.phone_check import PhoneAgreement
 from pipeline.profiling import Profile
@@ -31,6 +32,18 @@ class DeployRequest:
     device: str
     require_device: bool
     options: dict[str, object]
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What training, evaluation and profiling gave; `device_model` is set where it predicts the target's unit."""
+
+    checkpoint: Checkpoint
+    model: MultiExitModel
+    statistics: SplitStatistics
+    profile: Profile
+    table: LatencyTable
+    device_model: DeviceModel | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +72,7 @@ class Deployment:
     request: DeployRequest
     identity: DeviceIdentity
     network: Network
-    checkpoint: Checkpoint
-    statistics: SplitStatistics
-    profile: Profile
-    table: LatencyTable
-    device_model: DeviceModel | None
+    learned: Learned
     decision: Decision
     doubts: tuple[Doubt, ...]
     winner: TimedWhole

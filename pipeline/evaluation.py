@@ -12,7 +12,7 @@ from torch import Tensor
 from device_profiler.errors import InputError
 from pipeline.data.source import Split
 from pipeline.exit_statistics import ExitStatistics, mean_iou
-from pipeline.model import ModelCost, MultiExitModel, count_model
+from pipeline.model import ModelCost, ModelSpec, MultiExitModel, count_model
 from pipeline.policy import DEFAULT_POLICY, Confidence, Finish
 from pipeline.progress import Progress
 
@@ -38,13 +38,7 @@ def evaluate(
     """
     _check_split(model, split)
     spec = model.spec
-    slots = max(len(names) for names in spec.heads)
-    shape = (len(spec.exits), slots, len(split))
-    counts = _Counts(
-        confidence=np.zeros(shape, np.float32),
-        intersection=np.zeros((*shape, len(spec.classes)), np.int64),
-        union=np.zeros((*shape, len(spec.classes)), np.int64),
-    )
+    counts = Counts.empty(spec, len(split))
     scorer = _Scorer(Confidence(policy), Finish(spec.size), len(spec.classes), ignore)
     model.eval()
     with torch.inference_mode(), progress.task("evaluating every exit and head", len(split)) as advance:
@@ -56,18 +50,7 @@ def evaluate(
                 for h, logits in enumerate(of_exit):
                     counts.store((e, h, slice(start, stop)), *scorer.score(logits, masks))
             advance(stop - start, "")
-    return ExitStatistics(
-        confidence=counts.confidence,
-        intersection=counts.intersection,
-        union=counts.union,
-        exits=spec.exit_names,
-        heads=tuple((*names, *[""] * (slots - len(names))) for names in spec.heads),
-        classes=spec.classes,
-        images=split.ids,
-        reference=spec.reference,
-        policy=policy,
-        precision="fp32",
-    )
+    return counts.statistics(spec, split, policy, "fp32")
 
 
 def to_images(images: NDArray[np.uint8]) -> Tensor:
@@ -83,10 +66,19 @@ def _check_split(model: MultiExitModel, split: Split) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Counts:
+class Counts:
+    """The numbers of `ExitStatistics` while they are being filled: confidence [E, H, I], overlaps [E, H, I, C]."""
+
     confidence: NDArray[np.float32]
     intersection: NDArray[np.int64]
     union: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, spec: ModelSpec, images: int) -> "Counts":
+        """Zeros for every exit and head slot of a network on so many images."""
+        shape = (len(spec.exits), _slots(spec), images)
+        overlaps = (*shape, len(spec.classes))
+        return cls(np.zeros(shape, np.float32), np.zeros(overlaps, np.int64), np.zeros(overlaps, np.int64))
 
     def store(
         self,
@@ -96,6 +88,26 @@ class _Counts:
         union: NDArray[np.int64],
     ) -> None:
         self.confidence[where], self.intersection[where], self.union[where] = confidence, intersection, union
+
+    def statistics(self, spec: ModelSpec, split: Split, policy: str, precision: str) -> ExitStatistics:
+        """The filled numbers with the names that go with them."""
+        return ExitStatistics(
+            confidence=self.confidence,
+            intersection=self.intersection,
+            union=self.union,
+            exits=spec.exit_names,
+            heads=tuple((*names, *[""] * (_slots(spec) - len(names))) for names in spec.heads),
+            classes=spec.classes,
+            images=split.ids,
+            reference=spec.reference,
+            policy=policy,
+            precision=precision,
+        )
+
+
+def _slots(spec: ModelSpec) -> int:
+    """Head slots of every exit: as many as the exit with the most heads has."""
+    return max(len(names) for names in spec.heads)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from mobile_export.boundary import to_real, to_stored
 from mobile_export.exporters import Calibration
 from mobile_export.session import HostSession
 from pipeline.data.source import Split
-from pipeline.evaluation import label_map, overlap, to_images
+from pipeline.evaluation import Counts, label_map, overlap, to_images
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import ModelSpec, MultiExitModel
 from pipeline.partition import block_entry, finish_entry, head_entry
@@ -55,15 +55,6 @@ def parts_calibration(model: MultiExitModel, images: NDArray[np.float32]) -> Cal
 
 
 @dataclass(frozen=True, eq=False)
-class _Counts:
-    """Rows of the statistics, filled image by image."""
-
-    confidence: NDArray[np.float32]
-    intersection: NDArray[np.int64]
-    union: NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
 class _Chain:
     """One worker's chain of parts over images of a split."""
 
@@ -71,7 +62,7 @@ class _Chain:
     spec: ModelSpec
     split: Split
     ignore: int
-    counts: _Counts
+    counts: Counts
     session: HostSession = field(repr=False)
 
     def image(self, index: int) -> None:
@@ -97,13 +88,7 @@ def quantized_statistics(
     Raises:
         VerificationError: the runtime refused a part or crashed.
     """
-    slots = max(len(names) for names in spec.heads)
-    shape = (len(spec.exits), slots, len(split))
-    counts = _Counts(
-        np.zeros(shape, np.float32),
-        np.zeros((*shape, len(spec.classes)), np.int64),
-        np.zeros((*shape, len(spec.classes)), np.int64),
-    )
+    counts = Counts.empty(spec, len(split))
 
     def work(worker: int, advance: Advance) -> None:
         with HostSession(file, artifact.runtime) as session:
@@ -115,15 +100,4 @@ def quantized_statistics(
     with progress.task(f"int8 statistics ({split.name})", len(split)) as advance, ThreadPoolExecutor(WORKERS) as pool:
         for done in [pool.submit(work, worker, advance) for worker in range(WORKERS)]:
             done.result()
-    return ExitStatistics(
-        confidence=counts.confidence,
-        intersection=counts.intersection,
-        union=counts.union,
-        exits=spec.exit_names,
-        heads=tuple((*names, *[""] * (slots - len(names))) for names in spec.heads),
-        classes=spec.classes,
-        images=split.ids,
-        reference=spec.reference,
-        policy=policy,
-        precision=artifact.precision,
-    )
+    return counts.statistics(spec, split, policy, artifact.precision)

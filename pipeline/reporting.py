@@ -17,7 +17,6 @@ from pipeline.evaluation import majority_guess
 from pipeline.exit_statistics import ExitStatistics, mean_iou
 from pipeline.gallery import examples
 from pipeline.model import count_model
-from pipeline.network import trained_model
 from pipeline.partition import block_entry, finish_entry, head_entry
 from pipeline.profiling import PartProfile
 from pipeline.report import (
@@ -72,9 +71,10 @@ class _Facts:
     def __init__(self, deployment: Deployment, workspace: Workspace) -> None:
         self.deployment, self.workspace = deployment, workspace
         self.spec = deployment.network.spec
-        self.test, self.search = deployment.statistics.test, deployment.statistics.search
-        self.cost = count_model(trained_model(deployment.checkpoint))
-        self.macs = macs_table(deployment.table, self.cost)
+        self.learned = deployment.learned
+        self.test, self.search = self.learned.statistics.test, self.learned.statistics.search
+        self.cost = count_model(self.learned.model)
+        self.macs = macs_table(self.learned.table, self.cost)
 
     def report(self) -> RunReport:
         """The whole record."""
@@ -119,7 +119,7 @@ class _Facts:
         )
 
     def _source(self) -> TimingSource:
-        taken = self.deployment.profile.parts[block_entry(0)].measurement
+        taken = self.learned.profile.parts[block_entry(0)].measurement
         return timing_of(taken).source
 
     def _data(self) -> DataFacts:
@@ -143,7 +143,7 @@ class _Facts:
 
     def _path_costs(self, configuration: Configuration) -> tuple[float, ...]:
         heads = head_indices(self.search, configuration)
-        return route_costs(self.deployment.table, configuration.exits, heads)
+        return route_costs(self.learned.table, configuration.exits, heads)
 
     def _candidate(self, found: Found, test: Found | None) -> Candidate:
         macs = evaluate_configuration(self.search, self.macs, found.configuration).latency_ns
@@ -159,16 +159,16 @@ class _Facts:
         for e, names in enumerate(self.spec.heads):
             for name in names:
                 configuration = Configuration("budgeted", (e,), (name,))
-                on_search = evaluate_configuration(self.search, self.deployment.table, configuration)
-                on_test = evaluate_configuration(self.test, self.deployment.table, configuration)
+                on_search = evaluate_configuration(self.search, self.learned.table, configuration)
+                on_test = evaluate_configuration(self.test, self.learned.table, configuration)
                 found.append(self._candidate(on_search, on_test))
         return tuple(found)
 
     def _parts(self) -> tuple[PartTiming, ...]:
-        table, rows = self.deployment.table, []
-        model = self.deployment.device_model
+        table, rows = self.learned.table, []
+        model = self.learned.device_model
         cost = part_cost(model)
-        finish = finish_ns(self.spec, self.deployment.profile, cost)
+        finish = finish_ns(self.spec, self.learned.profile, cost)
         for e, names in enumerate(self.spec.heads):
             block = table.blocks[e] - (finish if e == 0 else 0.0)
             rows.append(self._part("block", block_entry(e), block, e, "", self.cost.blocks[e]))
@@ -190,7 +190,7 @@ class _Facts:
         return tuple(rows)
 
     def _part(self, kind: PartKind, entry: str, ns: float, exit_index: int, head: str, macs: int) -> PartTiming:
-        part: PartProfile = self.deployment.profile.parts[entry]
+        part: PartProfile = self.learned.profile.parts[entry]
         timing = timing_of(part.measurement)
         change = ns - timing.ns
         shown = msgspec.structs.replace(
