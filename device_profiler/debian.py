@@ -30,7 +30,8 @@ MIRROR_VARIABLE = "MESS_DEBIAN_MIRROR"
 LISTS_MAX_AGE_S = 12 * 3600.0
 APT_TIMEOUT_S = 1800.0
 _URI_LINE = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) ?(?P<hash>\S*)$", re.MULTILINE)
-_WITHOUT_APT = "a real phone (--device SERIAL or HOST:PORT) and --data shapes or folder:PATH work without it"
+_WITHOUT_APT = ("a real phone (--device SERIAL or HOST:PORT, with an aarch64 cross g++ installed) and --data "
+                "shapes or folder:PATH work without it")
 
 
 class PackageFile(msgspec.Struct, frozen=True):

@@ -22,6 +22,11 @@ Language = Literal["c", "c++"]
 
 COMPILE_TIMEOUT_S = 900.0
 PHONE_TRIPLET = "aarch64-linux-gnu"
+# What other makers call theirs (crosstool-NG and Gentoo, Arm, openSUSE). Beside Debian's packages they are not looked
+# for: the C library that is pushed is Debian's there, and theirs may be newer.
+_OTHER_TRIPLETS = ("aarch64-unknown-linux-gnu", "aarch64-none-linux-gnu", "aarch64-suse-linux")
+INSTALL_CROSS_COMPILER = ("install an aarch64 cross g++ with its C library "
+                          "(Arch: aarch64-linux-gnu-gcc, Debian: g++-aarch64-linux-gnu)")
 # These belong to the host's dynamic loader and must come from where it comes from.
 _HOST_ONLY = re.compile(r"^(ld-linux|lib(c|m|mvec|pthread|dl|rt|resolv|util|anl|nsl|nss_\w+|stdc\+\+|gcc_s)\.so)")
 
@@ -64,6 +69,14 @@ class Compiler:
             self._build([*options, *map(str, sources), *map(str, libraries)], result, language)
         return result
 
+    def library(self, name: str) -> Path | None:
+        """The file `name` that programs of this compiler run with, such as libc.so.6; None where it has none."""
+        done = subprocess.run([self.cxx, *self._sysroot(), f"-print-file-name={name}"], text=True, capture_output=True,
+                              env=_environment(self.environment), timeout=60, stdin=subprocess.DEVNULL)
+        file = Path(done.stdout.strip())
+        # A driver that knows no such file repeats the bare name. The folder is resolved, a link's own name is kept.
+        return file.parent.resolve() / file.name if file.is_absolute() and file.is_file() else None
+
     def _build(self, arguments: Sequence[str], result: Path, language: Language) -> None:
         partial = result.with_name(f".{result.name}.{os.getpid()}")
         try:
@@ -74,14 +87,16 @@ class Compiler:
 
     def _run(self, arguments: Sequence[str], language: Language, name: str) -> None:
         driver = self.c if language == "c" else self.cxx
-        sysroot = [f"--sysroot={self.sysroot}"] if self.sysroot else []
         try:
-            done = subprocess.run([driver, *sysroot, *arguments], env=_environment(self.environment), text=True,
+            done = subprocess.run([driver, *self._sysroot(), *arguments], env=_environment(self.environment), text=True,
                                   capture_output=True, timeout=COMPILE_TIMEOUT_S, stdin=subprocess.DEVNULL)
         except subprocess.TimeoutExpired as error:
             raise DeviceError(f"{driver.name} took more than {COMPILE_TIMEOUT_S:.0f} s to compile {name}") from error
         if done.returncode != 0:
             raise DeviceError(f"{driver.name} can't compile {name}: {_first_error(done.stderr)}")
+
+    def _sysroot(self) -> list[str]:
+        return [f"--sysroot={self.sysroot}"] if self.sysroot else []
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -99,13 +114,20 @@ def cross_compiler() -> Compiler:
     """Compiler from this machine to arm64 Linux: the installed one, else the one of `unpacked_cross_compiler`.
 
     Raises:
-        InputError: none is installed and Debian packages can't be fetched here.
+        InputError: none is installed and Debian packages can't be fetched here; says what to install.
         DeviceError: the download failed.
     """
     installed = _installed(f"{PHONE_TRIPLET}-gcc", f"{PHONE_TRIPLET}-g++")
     if installed is None and platform.machine() == "aarch64" and platform.system() == "Linux":
         installed = _installed("cc", "c++")
-    return installed or unpacked_cross_compiler()
+    if installed is None and not debian.available():
+        others = (_installed(f"{triplet}-gcc", f"{triplet}-g++") for triplet in _OTHER_TRIPLETS)
+        installed = next((compiler for compiler in others if compiler), None)
+    try:
+        return installed or unpacked_cross_compiler()
+    except InputError as error:
+        raise InputError(f"no {PHONE_TRIPLET}-g++ that can link a program is in PATH, and Debian's can't be fetched "
+                         f"here; a phone's runner is built with one: {INSTALL_CROSS_COMPILER}") from error
 
 
 @cache

@@ -14,7 +14,7 @@ from device_profiler.errors import PipelineError
 from device_profiler.links import attached_serials
 from device_profiler.runner.build import build_runner
 from device_profiler.targets import all_targets
-from device_profiler.toolchain import cross_compiler, host_compiler
+from device_profiler.toolchain import INSTALL_CROSS_COMPILER, cross_compiler, host_compiler
 from pipeline.data.sample import fetch_packages
 
 State = Literal["works", "missing", "note"]
@@ -48,7 +48,7 @@ def prepare(note: Callable[[str], None]) -> list[Check]:
     """Fetch and build what phone, runners and sample data need into the cache; `note` tells what goes on."""
     steps: list[tuple[str, Callable[[], str], str]] = [
         ("host compiler", lambda: host_compiler().version, "install g++"),
-        ("arm64 compiler", lambda: cross_compiler().version, "install g++-aarch64-linux-gnu"),
+        ("arm64 compiler", lambda: cross_compiler().version, INSTALL_CROSS_COMPILER),
         ("runner for executorch", lambda: build_runner("executorch").key[:12], "see `doctor -v`"),
         ("runner for litert", lambda: build_runner("litert").key[:12], "see `doctor -v`"),
         ("emulated phone boots", _boot, "attach a phone and use --device SERIAL or HOST:PORT"),

@@ -5,15 +5,15 @@ Because the C library travels along, the folder runs on any arm64 Linux kernel: 
 
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from device_profiler import debian
-from device_profiler.errors import DeviceError
+from device_profiler.errors import DeviceError, InputError
 from device_profiler.files import atomic_path, cache_folder, sha256_bytes, sha256_path
 from device_profiler.runner.wheels import WHEELS, Machine, wheel_folder
 from device_profiler.targets import Runtime
-from device_profiler.toolchain import Compiler, cross_compiler, host_compiler
+from device_profiler.toolchain import INSTALL_CROSS_COMPILER, Compiler, cross_compiler, host_compiler
 
 _SOURCES = Path(__file__).parent / "source"
 _SHARED = ("tensor", "job", "results", "calls", "cascade", "main")
@@ -32,6 +32,8 @@ _C_LIBRARIES = (
     "libstdc++.so.6",
     "libgcc_s.so.1",
 )
+_ARM64_ELF, _ELF_BYTES = b"\x7fELF\x02\x01", 20
+_ARM64_MACHINE = b"\xb7\x00"
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,22 @@ def build_runner(runtime: Runtime, machine: Machine = "phone") -> RunnerFolder:
     """The runner of `runtime` for an arm64 phone, or for this machine; the same inputs give the kept one.
 
     Raises:
-        InputError: the runtime is not installed here, or there is no compiler and no way to fetch one.
+        InputError: the runtime is not installed here, or there is no compiler and no way to fetch one, or the
+            installed one lacks an arm64 C library where none can be fetched.
         DeviceError: a download or the compiler failed.
     """
-    program = _compile(runtime, machine)
-    files = (program, *_runtime_libraries(runtime, machine), *(_c_libraries() if machine == "phone" else ()))
-    key = sha256_bytes(*(f"{file.name} {sha256_path(file)}\n".encode() for file in files))[:24]
+    compiler, c_libraries = _phone_compiler() if machine == "phone" else (host_compiler(), ())
+    program = _compile(runtime, machine, compiler)
+    files = (program, *_runtime_libraries(runtime, machine), *c_libraries)
+    key = _content_hash(files)[:24]
     return RunnerFolder(runtime, WHEELS[runtime].version, _archive(files, key), key, own_loader=machine == "phone")
 
 
-def _compile(runtime: Runtime, machine: Machine) -> Path:
-    compiler: Compiler = cross_compiler() if machine == "phone" else host_compiler()
+def _content_hash(files: Sequence[Path]) -> str:
+    return sha256_bytes(*(f"{file.name} {sha256_path(file)}\n".encode() for file in files))
+
+
+def _compile(runtime: Runtime, machine: Machine, compiler: Compiler) -> Path:
     sources = [_SOURCES / f"{stem}.cpp" for stem in (*_SHARED, f"{runtime}_model")]
     wheel, folder = WHEELS[runtime], wheel_folder(runtime, machine)
     headers = []
@@ -79,7 +86,36 @@ def _runtime_libraries(runtime: Runtime, machine: Machine) -> tuple[Path, ...]:
     return tuple(folder / name for name in WHEELS[runtime].libraries)
 
 
-def _c_libraries() -> tuple[Path, ...]:
+def _phone_compiler() -> tuple[Compiler, tuple[Path, ...]]:
+    """The cross compiler, and the C libraries that go with what it builds: Debian's, else those it links against."""
+    compiler = cross_compiler()
+    # One that was unpacked came from Debian's packages: to ask apt again takes half a second.
+    if compiler.sysroot or debian.available():
+        return compiler, _debian_libraries()
+    libraries = _own_libraries(compiler)
+    # Programs ask for the symbol versions of the C library that they were linked against: another one, another program.
+    return replace(compiler, version=f"{compiler.version}, C library {_content_hash(libraries)[:16]}"), libraries
+
+
+def _own_libraries(compiler: Compiler) -> tuple[Path, ...]:
+    """The arm64 C and C++ libraries of an installed cross compiler."""
+    found = tuple(compiler.library(name) for name in _C_LIBRARIES)
+    usable = tuple(file for file in found if file and _is_arm64(file))
+    if len(usable) < len(found):
+        lacking = ", ".join(name for name, file in zip(_C_LIBRARIES, found, strict=True) if file not in usable)
+        raise InputError(
+            f"{compiler.cxx} has no arm64 {lacking}, which a phone's runner runs beside: {INSTALL_CROSS_COMPILER}"
+        )
+    return usable
+
+
+def _is_arm64(file: Path) -> bool:
+    with file.open("rb") as stream:
+        header = stream.read(_ELF_BYTES)
+    return header.startswith(_ARM64_ELF) and header.endswith(_ARM64_MACHINE)
+
+
+def _debian_libraries() -> tuple[Path, ...]:
     """The arm64 C and C++ libraries of the Debian release whose compiler built the runner."""
     tree = debian.fetch(_C_PACKAGES, architecture="arm64", dependencies=False)
     found = {file.name: file for file in tree.rglob("*.so*")}
