@@ -10,7 +10,7 @@ from device_profiler import debian
 from device_profiler.device import open_device
 from device_profiler.emulator.forms import choose_form
 from device_profiler.emulator.registry import list_phones
-from device_profiler.errors import PipelineError
+from device_profiler.errors import InputError, PipelineError
 from device_profiler.links import attached_serials
 from device_profiler.runner.build import build_runner
 from device_profiler.targets import all_targets
@@ -19,6 +19,7 @@ from pipeline.data.sample import fetch_packages
 
 State = Literal["works", "missing", "note"]
 PACKAGES = ("torch", "torchvision", "executorch", "ai-edge-litert", "litert-torch", "timm", "adb-shell", "numpy")
+_REAL_PHONE = "attach a phone (--device SERIAL or HOST:PORT)"
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,8 @@ def examine() -> list[Check]:
     return [
         _python(),
         *[_package(name) for name in PACKAGES],
-        _attempt("apt", _apt, "without it: attach a phone (--device SERIAL or HOST:PORT) and use --data folder:PATH"),
-        _attempt(
-            "emulated phone", lambda: choose_form().reason(), "attach a phone and use --device SERIAL or HOST:PORT"
-        ),
+        _attempt("apt", _apt, f"without it: {_REAL_PHONE}, use --data folder:PATH, and {INSTALL_CROSS_COMPILER}"),
+        _attempt("emulated phone", _emulated, _REAL_PHONE),
         _phones(),
     ]
 
@@ -51,7 +50,7 @@ def prepare(note: Callable[[str], None]) -> list[Check]:
         ("arm64 compiler", lambda: cross_compiler().version, INSTALL_CROSS_COMPILER),
         ("runner for executorch", lambda: build_runner("executorch").key[:12], "see `doctor -v`"),
         ("runner for litert", lambda: build_runner("litert").key[:12], "see `doctor -v`"),
-        ("emulated phone boots", _boot, "attach a phone and use --device SERIAL or HOST:PORT"),
+        ("emulated phone boots", _boot, _REAL_PHONE),
         ("sample data", _sample, "use --data shapes or --data folder:PATH"),
     ]
     found = []
@@ -82,11 +81,15 @@ def _package(name: str) -> Check:
 
 
 def _apt() -> str:
-    from device_profiler.errors import InputError
-
     if not debian.available():
         raise InputError("there is no apt and dpkg on this machine: no emulated phone and no sample data")
     return f"{debian.host_suite()} {debian.host_architecture()}"
+
+
+def _emulated() -> str:
+    if not debian.available():
+        raise InputError("it is built from Debian packages, which can't be fetched here")
+    return choose_form().reason()
 
 
 def _phones() -> Check:
@@ -95,6 +98,8 @@ def _phones() -> Check:
         return Check(
             "phones", "works", f"attached: {', '.join(attached) or 'none'}; emulated: {', '.join(emulated) or 'none'}"
         )
+    if not debian.available():
+        return Check("phones", "missing", "none attached, and none can be emulated here", _REAL_PHONE)
     return Check("phones", "note", "none attached; `deploy` starts an emulated one and says so", "")
 
 

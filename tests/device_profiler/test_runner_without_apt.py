@@ -146,5 +146,5 @@ def test_doctor_prepares_the_runners_without_apt(commands: Path, cross: Compiler
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     for name in ("arm64 compiler", "runner for executorch", "runner for litert"):
         assert checks[name]["state"] == "works", checks[name]
-    for name in ("apt", "emulated phone boots", "sample data"):
+    for name in ("apt", "emulated phone", "emulated phone boots", "sample data"):
         assert checks[name]["state"] == "missing" and checks[name]["remedy"]
