@@ -143,16 +143,26 @@ def overlap(
     return intersection.astype(np.int64), confusion.sum(axis=0) + confusion.sum(axis=1) - intersection
 
 
-def majority_guess(train: Split, test: Split, classes: int, ignore: int) -> float:
-    """mIoU on `test` of answering the most frequent class of `train` at every pixel."""
+def majority_class(train: Split, classes: int, ignore: int) -> int:
+    """The most frequent class of `train` by pixels."""
     counts = np.zeros(256, np.int64)
     for sample in train:
         counts += np.bincount(sample.mask.ravel(), minlength=256)
     counts[ignore] = 0
-    guess = np.full(test.masks.shape[1:], int(counts[:classes].argmax()))
-    overlaps = [overlap(guess, sample.mask, classes, ignore) for sample in test]
+    return int(counts[:classes].argmax())
+
+
+def constant_miou(split: Split, answer: int, classes: int, ignore: int) -> float:
+    """mIoU on `split` of answering one class at every pixel."""
+    guess = np.full(split.masks.shape[1:], answer)
+    overlaps = [overlap(guess, sample.mask, classes, ignore) for sample in split]
     intersection, union = (np.sum(part, axis=0) for part in zip(*overlaps, strict=True))
     return mean_iou(intersection, union)
+
+
+def majority_guess(train: Split, test: Split, classes: int, ignore: int) -> float:
+    """mIoU on `test` of answering the most frequent class of `train` at every pixel."""
+    return constant_miou(test, majority_class(train, classes, ignore), classes, ignore)
 
 
 class HeadResult(msgspec.Struct, frozen=True):

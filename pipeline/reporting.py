@@ -13,7 +13,7 @@ from pipeline.bundling import class_ious, package_versions
 from pipeline.costing import finish_ns, part_cost
 from pipeline.deciding import macs_table
 from pipeline.deployment import Deployment, TimedWhole
-from pipeline.evaluation import majority_guess
+from pipeline.evaluation import constant_miou, majority_class
 from pipeline.exit_statistics import ExitStatistics, mean_iou
 from pipeline.gallery import examples
 from pipeline.model import count_model
@@ -215,11 +215,11 @@ class _Facts:
 
     def _majority(self) -> MajorityGuess:
         source = self.deployment.network.source
-        ignore = source.classes.ignore
-        masks = np.concatenate([sample.mask.ravel() for sample in source.train])
-        counts = np.bincount(masks[masks != ignore], minlength=len(source.classes.names))
-        miou = majority_guess(source.train, source.test, len(source.classes.names), ignore)
-        return MajorityGuess(name=source.classes.names[int(counts.argmax())], miou=miou)
+        count, ignore = len(source.classes.names), source.classes.ignore
+        common = majority_class(source.train, count, ignore)
+        return MajorityGuess(
+            name=source.classes.names[common], miou=constant_miou(source.test, common, count, ignore)
+        )
 
     def _groups(self) -> tuple[ExitGroup, ...]:
         answers, exits = self.deployment.proof.answers, self.deployment.winner.shipment.configuration.exits
