@@ -14,12 +14,13 @@ from device_profiler.runner.job import Repetitions, write_calls, write_cascade
 from device_profiler.runner.results import CallResult, CascadeResult, call_results, cascade_results, error_of, is_done
 from device_profiler.runner.wheels import Machine
 from device_profiler.targets import Runtime
-from device_profiler.transport import Transport
+from device_profiler.transport import ConnectionLostError, DeviceTimeoutError, Transport
 from device_profiler.workload import Array, Call, CascadePlan
 
 DEVICE_FOLDER = "/data/local/tmp/mess-deploy"
 _SLOWEST_PUSH_BYTES_S = 2e6
 _LINK_TIMEOUT_S = 60.0
+_PUSH_START_S, _PUSH_ATTEMPTS = 20.0, 3
 # The runner ends itself a little after the host would have ended it.
 _LIMIT_MARGIN_S = 60.0
 
@@ -177,12 +178,23 @@ def _push_archive(transport: Transport, archive: Path, folder: str) -> None:
     """Unpack a tar file into `folder` on the device."""
     place, remote = shlex.quote(folder), f"{folder}/{archive.name}"
     _succeed(transport, f"mkdir -p {place}")
-    transport.push(archive, remote, timeout_s=_push_timeout_s(archive))
+    _push_again_if_stuck(transport, archive, remote)
     _succeed(transport, f"cd {place} && tar -xf {shlex.quote(archive.name)} && rm {shlex.quote(archive.name)}")
 
 
+def _push_again_if_stuck(transport: Transport, file: Path, remote: str) -> None:
+    """Large pushes over adb now and then hang for good: a push is whole or absent, so it is simply made again."""
+    for _ in range(_PUSH_ATTEMPTS - 1):
+        try:
+            transport.push(file, remote, timeout_s=_push_timeout_s(file))
+            return
+        except (ConnectionLostError, DeviceTimeoutError):
+            transport.close()
+    transport.push(file, remote, timeout_s=_push_timeout_s(file))
+
+
 def _push_timeout_s(file: Path) -> float:
-    return _LINK_TIMEOUT_S + file.stat().st_size / _SLOWEST_PUSH_BYTES_S
+    return _PUSH_START_S + file.stat().st_size / _SLOWEST_PUSH_BYTES_S
 
 
 def _succeed(transport: Transport, command: str) -> None:
