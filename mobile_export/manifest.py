@@ -87,6 +87,30 @@ class Accuracy(msgspec.Struct, frozen=True):
     class_iou: tuple[float | None, ...] = ()
 
 
+class Certificate(msgspec.Struct, frozen=True):
+    """What was promised, how it was shown, and on which images; goes into manifest.json.
+
+    method: ltt (Learn then Test: the mean loss is at most epsilon with probability 1 - delta over the draw of the
+    certify split) or crc (conformal risk control: the expected loss is at most epsilon; delta plays no part). risk: the
+    mean loss observed. miou_gap: bootstrap interval (95 %) of the full network's mIoU minus the configuration's on the
+    certify split; it is shown beside the certificate and not certified.
+    """
+
+    method: str
+    epsilon: float
+    delta: float | None
+    loss: str
+    images: int
+    risk: float
+    p_value: float | None
+    thresholds: tuple[float, ...]
+    raised: bool  # thresholds had to be raised above the search's choice
+    steps: int  # of the path
+    search_split: str  # SHA-256
+    certify_split: str  # SHA-256
+    miou_gap: tuple[float, float]
+
+
 class Licence(msgspec.Struct, frozen=True):
     """Under what terms a part of the bundle stands: "weights", "training data", ..."""
 
@@ -114,6 +138,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     artifact: Artifact
     versions: dict[str, str]
     licences: tuple[Licence, ...]
+    certificate: Certificate | None = None
     files: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from device_profiler.errors import InputError, VerificationError
 from device_profiler.files import sha256_bytes
+from mobile_export.manifest import Certificate
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.search.configuration import Configuration
 from pipeline.search.evaluate import head_indices, routes
@@ -26,30 +27,6 @@ LEAVE_NEVER = 2.0  # above every confidence
 
 # [I] loss of every image under a configuration, each in [0, 1].
 Loss = Callable[[ExitStatistics, Configuration], NDArray[np.float64]]
-
-
-class Certificate(msgspec.Struct, frozen=True):
-    """What was promised, how it was shown, and on which images; goes into manifest.json.
-
-    method: ltt (Learn then Test: the mean loss is at most epsilon with probability 1 - delta over the draw of the
-    certify split) or crc (conformal risk control: the expected loss is at most epsilon; delta plays no part). risk: the
-    mean loss observed. miou_gap: bootstrap interval (95 %) of the full network's mIoU minus the configuration's on the
-    certify split; it is shown beside the certificate and not certified.
-    """
-
-    method: str
-    epsilon: float
-    delta: float | None
-    loss: str
-    images: int
-    risk: float
-    p_value: float | None
-    thresholds: tuple[float, ...]
-    raised: bool  # thresholds had to be raised above the search's choice
-    steps: int  # of the path
-    search_split: str  # SHA-256
-    certify_split: str  # SHA-256
-    miou_gap: tuple[float, float]
 
 
 def certify(
