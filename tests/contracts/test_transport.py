@@ -1,9 +1,12 @@
 """What every transport to a phone must do. A further transport is one more subclass with its `connected` fixture."""
 
 import os
+import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import adbutils
 import pytest
 
 from device_profiler import debian
@@ -22,6 +25,18 @@ def address() -> Iterator[str]:
     phone = start_phone("pixel7", keep=False)
     yield phone.address
     stop_phone(phone.address)
+
+
+@pytest.fixture(scope="module")
+def server(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Port of an adb server of the tests' own, with a home of its own: nobody else's is disturbed."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    environment = {"HOME": str(tmp_path_factory.mktemp("home")), "PATH": os.environ["PATH"]}
+    command = [adbutils.adb_path(), "-P", str(port)]
+    subprocess.run([*command, "start-server"], env=environment, check=True, capture_output=True, timeout=60)
+    yield port
+    subprocess.run([*command, "kill-server"], env=environment, check=False, capture_output=True, timeout=60)
 
 
 class TransportContract:
@@ -112,3 +127,33 @@ class TestAdbShell(TransportContract):
         with connect(address) as transport:
             yield transport
             transport.shell(f"rm -rf {FOLDER}")
+
+
+class TestAdbServer(TransportContract):
+    """An adb server, through adbutils."""
+
+    @pytest.fixture
+    def connected(self, address: str, server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transport]:
+        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(server))
+        with connect(f"adb-server:{address}") as transport:
+            yield transport
+            transport.shell(f"rm -rf {FOLDER}")
+
+    def test_an_unknown_serial_lists_the_known(self, connected: Transport, address: str) -> None:
+        for asked in ("adb-server:NOSUCHPHONE", "NOSUCHPHONE"):
+            with pytest.raises(DeviceError, match=address):
+                connect(asked)
+
+    def test_a_phone_that_the_server_lost_is_connected_again(self, connected: Transport, address: str) -> None:
+        adbutils.AdbClient(port=int(os.environ["ANDROID_ADB_SERVER_PORT"])).disconnect(address)
+        assert connected.shell("echo back").output == "back\n"
+
+
+def test_no_adb_server_is_started_for_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
+    with pytest.raises(DeviceError, match="no adb server runs at"):
+        connect("adb-server:SERIAL")
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=1.0)

@@ -15,7 +15,7 @@ from device_profiler import debian
 from device_profiler.emulator.phone import start_phone, stop_phone
 from device_profiler.emulator.registry import EmulatedPhone, list_phones
 from device_profiler.files import cache_folder, sha256_bytes
-from device_profiler.transport import AdbShellTransport, connect
+from device_profiler.transport import Transport, connect
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def phone() -> Iterator[EmulatedPhone]:
 
 
 @pytest.fixture
-def transport(phone: EmulatedPhone) -> Iterator[AdbShellTransport]:
+def transport(phone: EmulatedPhone) -> Iterator[Transport]:
     """A connection to the session's phone."""
     with connect(phone.address) as connected:
         yield connected

@@ -14,7 +14,7 @@ from device_profiler.emulator.phone import start_phone, stop_phone
 from device_profiler.emulator.registry import EmulatedPhone, list_phones
 from device_profiler.errors import DeviceError
 from device_profiler.targets import Target, find_target
-from device_profiler.transport import AdbShellTransport, ShellResult
+from device_profiler.transport import ShellResult, Transport
 
 GETPROP = """[dalvik.vm.heapsize]: [512m]
 [ro.build.fingerprint]: [google/panther/panther:15/BP1A.250305.019/13003188:user/release-keys]
@@ -107,7 +107,7 @@ def test_what_the_phone_does_not_tell_is_left_out() -> None:
     assert read_state(ScriptedTransport({"battery": "Can't find service: battery\n"})) == {}
 
 
-def test_the_emulated_phone_says_so_however_it_is_reached(transport: AdbShellTransport, target: Target) -> None:
+def test_the_emulated_phone_says_so_however_it_is_reached(transport: Transport, target: Target) -> None:
     identity = identify(transport)
     assert identity.emulated and identity.clock == "virtual"
     assert identity.model == "Pixel 7" and matches(identity, target)
@@ -117,7 +117,7 @@ def test_the_emulated_phone_says_so_however_it_is_reached(transport: AdbShellTra
     assert state["cpu_khz"].split(",")[-1] == "2850000"
 
 
-def test_a_hot_phone_shows_in_its_state(transport: AdbShellTransport) -> None:
+def test_a_hot_phone_shows_in_its_state(transport: Transport) -> None:
     transport.shell("cmd thermalservice override-status 3")
     try:
         assert read_state(transport)["thermal_status"] == "3"

@@ -18,7 +18,7 @@ from device_profiler.emulator.phone import start_phone, stop_phone
 from device_profiler.emulator.phone_profile import INSTRUCTION_CLASSES, load_profile
 from device_profiler.emulator.registry import EmulatedPhone, list_phones, phones_folder
 from device_profiler.errors import DeviceError, InputError
-from device_profiler.transport import AdbShellTransport, ConnectionLostError, connect
+from device_profiler.transport import ConnectionLostError, Transport, connect
 
 CLOCK_SOURCE = """
 #include <stdio.h>
@@ -76,7 +76,7 @@ def clock_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toolchain.cross_compiler().compile([source], "clock", flags=["-O1"], language="c")
 
 
-def test_it_is_an_arm64_android_phone(transport: AdbShellTransport) -> None:
+def test_it_is_an_arm64_android_phone(transport: Transport) -> None:
     assert transport.shell("uname -m").output == "aarch64\n"
     assert transport.shell("getprop ro.soc.model; getprop ro.mess.emulated").output == "GS201\n1\n"
     assert transport.shell("cat /sys/devices/system/cpu/possible").output == "0-7\n"
@@ -93,12 +93,12 @@ def test_it_listens_on_loopback_only_and_off_adbs_own_ports(phone: EmulatedPhone
     assert listening == [f"0100007F:{port:04X}"]
 
 
-def test_a_mask_of_existing_cores_is_taken_and_another_refused(transport: AdbShellTransport) -> None:
+def test_a_mask_of_existing_cores_is_taken_and_another_refused(transport: Transport) -> None:
     assert transport.shell("taskset c0 echo big").output == "big\n"
     assert transport.shell("taskset 100 echo none").exit_code == 1
 
 
-def test_the_clock_is_the_same_in_every_run(transport: AdbShellTransport, clock_program: Path) -> None:
+def test_the_clock_is_the_same_in_every_run(transport: Transport, clock_program: Path) -> None:
     transport.push(clock_program, "/data/local/tmp/clock")
     runs = [[int(line) for line in transport.shell("/data/local/tmp/clock").output.split()] for _ in range(3)]
     assert runs[0] == runs[1] == runs[2]

@@ -12,7 +12,7 @@ from device_profiler.protocol import measure_calls, measure_cascade, protocol_ve
 from device_profiler.runner.client import DEVICE_FOLDER, install
 from device_profiler.store import Store
 from device_profiler.targets import find_target
-from device_profiler.transport import AdbShellTransport
+from device_profiler.transport import Transport
 from device_profiler.workload import Call, Operator, Workload
 
 every_deployment = pytest.mark.parametrize("deployed", ALL, ids=NAMES)
@@ -26,13 +26,13 @@ OPERATORS = (
 
 
 @pytest.fixture
-def device(transport: AdbShellTransport) -> Device:
+def device(transport: Transport) -> Device:
     return Device(transport, identify(transport))
 
 
 @every_deployment
 def test_phone_gives_the_reference_outputs_at_repeatable_times(
-    deployed: Deployed, deployments: Path, transport: AdbShellTransport
+    deployed: Deployed, deployments: Path, transport: Transport
 ) -> None:
     runner, expected = install(transport, deployed.runtime), deployed.expected(deployments)
     first, second = (
@@ -49,7 +49,7 @@ def test_phone_gives_the_reference_outputs_at_repeatable_times(
 
 @every_deployment
 def test_phone_takes_the_exits_that_the_confidences_say(
-    deployed: Deployed, deployments: Path, transport: AdbShellTransport
+    deployed: Deployed, deployments: Path, transport: Transport
 ) -> None:
     expected, confidences = deployed.expected(deployments), deployed.confidences(deployments)
     threshold = middle(confidences)
@@ -63,7 +63,7 @@ def test_phone_takes_the_exits_that_the_confidences_say(
     assert max(r.samples_ns[0] for r in results if r.exit == 0) < min(r.samples_ns[0] for r in results if r.exit == 1)
 
 
-def test_phone_tells_what_is_wrong_and_keeps_nothing(deployments: Path, transport: AdbShellTransport) -> None:
+def test_phone_tells_what_is_wrong_and_keeps_nothing(deployments: Path, transport: Transport) -> None:
     runner = install(transport, "executorch")
     with pytest.raises(VerificationError, match="no entry nope"):
         runner.run(EXECUTORCH.path(deployments), [Call("nope", ())], warmup=0, iterations=1)
@@ -115,6 +115,6 @@ def test_each_path_of_a_cascade_is_measured_whole(deployments: Path, device: Dev
     assert late.median_ns == pytest.approx(stage_0 + stage_1 + finish_1, rel=0.03)
 
 
-def test_a_phone_without_room_is_a_clear_error(deployments: Path, transport: AdbShellTransport) -> None:
+def test_a_phone_without_room_is_a_clear_error(deployments: Path, transport: Transport) -> None:
     with pytest.raises(DeviceError, match="refused"):
         install(transport, "executorch", root="/proc/nowhere")

@@ -22,7 +22,7 @@ from device_profiler.runner.build import build_runner
 from device_profiler.runner.client import install
 from device_profiler.runner.wheels import wheel_folder
 from device_profiler.toolchain import PHONE_TRIPLET, Compiler
-from device_profiler.transport import AdbShellTransport
+from device_profiler.transport import Transport
 
 pytestmark = pytest.mark.skipif(not debian.available(), reason="the cross compiler that stands in for an installed one")
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def contents(archive: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("triplet", [PHONE_TRIPLET, "aarch64-unknown-linux-gnu"])
 def test_an_installed_compiler_alone_builds_what_the_phone_runs(
-    triplet: str, transport: AdbShellTransport, commands: Path, cross: Compiler, deployments: Path, tmp_path: Path
+    triplet: str, transport: Transport, commands: Path, cross: Compiler, deployments: Path, tmp_path: Path
 ) -> None:
     install_compiler(cross, commands, triplet=triplet)
     assert shutil.which("apt-get") is None and shutil.which("dpkg-deb") is None and not debian.available()

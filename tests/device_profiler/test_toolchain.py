@@ -11,7 +11,7 @@ import pytest
 from device_profiler import debian, toolchain
 from device_profiler.errors import DeviceError, InputError
 from device_profiler.toolchain import Compiler, Language
-from device_profiler.transport import AdbShellTransport
+from device_profiler.transport import Transport
 
 pytestmark = pytest.mark.skipif(not debian.available(), reason="Debian packages can't be fetched here")
 CXX17 = ("-std=c++17", "-O2", "-pthread")
@@ -23,7 +23,7 @@ def compiler() -> Iterator[Compiler]:
 
 
 def test_the_unpacked_cross_compiler_builds_what_the_phone_runs(
-    threaded_source: Path, transport: AdbShellTransport
+    threaded_source: Path, transport: Transport
 ) -> None:
     cross = toolchain.unpacked_cross_compiler()
     assert cross.sysroot is not None

@@ -14,7 +14,7 @@ import pytest
 from device_profiler.emulator.registry import EmulatedPhone
 from device_profiler.errors import DeviceError, InputError
 from device_profiler.files import sha256_path
-from device_profiler.transport import AdbShellTransport, ConnectionLostError, DeviceTimeoutError, connect
+from device_profiler.transport import ConnectionLostError, DeviceTimeoutError, Transport, connect
 
 
 def _address_of(listener: socket.socket) -> str:
@@ -149,7 +149,7 @@ def test_a_cable_pulled_during_a_pull_leaves_no_file_and_the_next_call_reconnect
         relay.close()
 
 
-def test_a_command_without_an_exit_code_is_an_error(transport: AdbShellTransport) -> None:
+def test_a_command_without_an_exit_code_is_an_error(transport: Transport) -> None:
     with pytest.raises(DeviceError, match=r"gave no exit code.*unmatched"):
         transport.shell("( never closed")
 

@@ -10,7 +10,7 @@ import pytest
 from adb_shell import constants
 from adb_shell.adb_message import AdbMessage
 
-from device_profiler import transport as transport_module
+from device_profiler import adb_direct
 from device_profiler.errors import DeviceError
 from device_profiler.transport import connect
 
@@ -89,6 +89,6 @@ def test_a_key_is_made_once_and_offered(asking: Callable[[bool], AskingPhone], t
 def test_a_refusal_tells_what_to_do_on_the_phone(
     asking: Callable[[bool], AskingPhone], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport_module, "AUTHORISATION_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(adb_direct, "AUTHORISATION_TIMEOUT_S", 1.0)
     with pytest.raises(DeviceError, match="does not trust this machine yet: unlock the phone"):
         connect(asking(False).address, timeout_s=0.5)
