@@ -13,6 +13,7 @@ from mobile_export.artifact import Artifact
 from mobile_export.bundle import Bundle, write_bundle
 from mobile_export.manifest import (
     Accuracy,
+    Certificate,
     ImageInput,
     Latency,
     LatencyFigure,
@@ -47,6 +48,7 @@ def make_bundle(
     winner: TimedWhole,
     reference: TimedWhole,
     single: TimedWhole,
+    certificate: Certificate | None,
     statistics: SplitStatistics,
     proof: Proof,
     identity: DeviceIdentity,
@@ -71,6 +73,7 @@ def make_bundle(
             WEIGHTS,
             DATA_LICENCES.get(network.source.spec, Licence("training data", "the user's own", "folder")),
         ),
+        certificate=certificate,
         warnings=tuple(workspace.warnings),
     )
     sample = network.source.test[0]

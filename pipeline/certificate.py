@@ -17,12 +17,13 @@ from device_profiler.errors import InputError, VerificationError
 from device_profiler.files import sha256_bytes
 from mobile_export.manifest import Certificate
 from pipeline.exit_statistics import ExitStatistics
+from pipeline.promise import Promise
 from pipeline.search.configuration import Configuration
 from pipeline.search.evaluate import head_indices, routes
 from pipeline.search.uncertainty import miou_gap_interval
 
-METHODS = ("ltt", "crc")
 ERROR_INCREASE = "increase of the share of wrong pixels over the full network, per image"
+STEPS = 50
 LEAVE_NEVER = 2.0  # above every confidence
 
 # [I] loss of every image under a configuration, each in [0, 1].
@@ -33,46 +34,51 @@ def certify(
     search_split: ExitStatistics,
     certify_split: ExitStatistics,
     configuration: Configuration,
+    promise: Promise,
     *,
-    epsilon: float,
-    delta: float = 0.05,
-    method: str = "ltt",
-    steps: int = 50,
+    steps: int = STEPS,
     loss: Loss | None = None,
     loss_name: str = ERROR_INCREASE,
 ) -> tuple[Configuration, Certificate]:
     """The configuration with the lowest thresholds on the path that the certify split supports, and its certificate.
 
     loss: by default the increase of the per-image error over the full network (`error_increase`).
-    Raises InputError for a bad promise or splits that share images; VerificationError where the images are too few
-    (says how many are needed) or the risk is too high at every step.
+    Raises InputError for splits that share images; VerificationError where the images are too few (says how many are
+    needed) or the risk is too high at every step.
     """
-    _check_promise(search_split, certify_split, configuration, epsilon, delta, method)
-    _check_enough(len(certify_split.images), epsilon, delta, method)
+    _check_splits(search_split, certify_split, configuration)
+    check_enough(len(certify_split.images), promise)
     path = threshold_path(search_split, configuration, steps)
-    measure = error_increase if loss is None else loss
-    losses = np.array([measure(certify_split, step) for step in path])
-    if not ((losses >= 0) & (losses <= 1)).all():
-        raise InputError("a loss left [0, 1]: risk control needs a bounded loss")
-    chosen = learn_then_test(losses, epsilon, delta) if method == "ltt" else conformal_risk(losses, epsilon)
+    losses = path_losses(certify_split, path, error_increase if loss is None else loss)
+    chosen = boldest_step(losses, promise)
     if chosen is None:
-        raise VerificationError(_too_risky(losses[0], epsilon, delta, method))
+        raise VerificationError(_too_risky(losses[0], promise))
     certified = path[chosen]
     risk = float(losses[chosen].mean())
     return certified, Certificate(
-        method=method,
-        epsilon=epsilon,
-        delta=delta if method == "ltt" else None,
+        method=promise.method,
+        epsilon=promise.epsilon,
+        delta=promise.delta if promise.method == "ltt" else None,
         loss=loss_name,
         images=len(certify_split.images),
         risk=risk,
-        p_value=p_value(risk, losses.shape[1], epsilon) if method == "ltt" else None,
+        p_value=p_value(risk, losses.shape[1], promise.epsilon) if promise.method == "ltt" else None,
         thresholds=certified.thresholds,
         raised=certified != configuration,
         steps=len(path),
         search_split=split_hash(search_split),
         certify_split=split_hash(certify_split),
         miou_gap=miou_gap_interval(certify_split, certified),
+    )
+
+
+def certificate_text(certificate: Certificate) -> str:
+    """What was promised and what was seen, in one line."""
+    sure = f"with probability {1 - certificate.delta:g}" if certificate.delta else "in expectation"
+    raised = "thresholds raised for it" if certificate.raised else "the search's own thresholds"
+    return (
+        f"{certificate.loss}: at most {certificate.epsilon} {sure}; {certificate.risk:.4f} on {certificate.images} "
+        f"images kept for it ({raised})"
     )
 
 
@@ -103,25 +109,45 @@ def error_increase(statistics: ExitStatistics, configuration: Configuration) -> 
     return np.maximum(routed - full, 0.0)
 
 
-def learn_then_test(losses: NDArray[np.float64], epsilon: float, delta: float) -> int | None:
+def path_losses(statistics: ExitStatistics, path: Sequence[Configuration], loss: Loss) -> NDArray[np.float64]:
+    """[steps, n] losses of every image at every step. Raises InputError where one leaves [0, 1]."""
+    losses = np.array([loss(statistics, step) for step in path])
+    if not ((losses >= 0) & (losses <= 1)).all():
+        raise InputError("a loss left [0, 1]: risk control needs a bounded loss")
+    return losses
+
+
+def boldest_step(losses: NDArray[np.float64], promise: Promise, images: int | None = None) -> int | None:
+    """The last step of the path that the promise's method accepts; None: not even the first.
+
+    images: how many the certificate will have, where these losses are another split's and only foretell it.
+    """
+    if promise.method == "ltt":
+        return learn_then_test(losses, promise.epsilon, promise.delta, images)
+    return conformal_risk(losses, promise.epsilon, images)
+
+
+def learn_then_test(
+    losses: NDArray[np.float64], epsilon: float, delta: float, images: int | None = None
+) -> int | None:
     """Last step of the path before the first whose p-value exceeds delta (fixed-sequence testing); None: the first.
 
-    losses: [steps, n], steps from the safest on.
+    losses: [steps, n], steps from the safest on. images: counted instead of n.
     """
     accepted = None
     for step, row in enumerate(losses):
-        if p_value(float(row.mean()), len(row), epsilon) > delta:
+        if p_value(float(row.mean()), images or len(row), epsilon) > delta:
             break
         accepted = step
     return accepted
 
 
-def conformal_risk(losses: NDArray[np.float64], epsilon: float) -> int | None:
-    """Last step whose mean loss is at most ((n + 1) epsilon - 1) / n.
+def conformal_risk(losses: NDArray[np.float64], epsilon: float, images: int | None = None) -> int | None:
+    """Last step whose mean loss is at most ((n + 1) epsilon - 1) / n; `images` is counted instead of n.
 
     The theory wants losses that never fall along the path: each image's is replaced by its highest so far.
     """
-    count = losses.shape[1]
+    count = images or losses.shape[1]
     means = np.maximum.accumulate(losses, axis=0).mean(axis=1)
     accepted = np.flatnonzero(means <= ((count + 1) * epsilon - 1) / count)
     return int(accepted[-1]) if len(accepted) else None
@@ -191,19 +217,17 @@ def _relative_entropy(a: float, b: float) -> float:
     return first + (1 - a) * math.log((1 - a) / (1 - b))
 
 
-def _check_promise(
-    search_split: ExitStatistics,
-    certify_split: ExitStatistics,
-    configuration: Configuration,
-    epsilon: float,
-    delta: float,
-    method: str,
-) -> None:
-    if method not in METHODS:
-        raise InputError(f"method {method!r} is not known: choose one of {', '.join(METHODS)}")
-    for name, value in (("risk", epsilon), ("delta", delta)):
-        if not 0 < value < 1:
-            raise InputError(f"{name} {value} must lie between 0 and 1")
+def check_enough(images: int, promise: Promise) -> None:
+    """Raises VerificationError where so few images can't carry the promise even at no observed risk."""
+    needed = needed_images(promise.epsilon, promise.delta, method=promise.method)
+    if images < needed:
+        raise VerificationError(
+            f"the certify split has {images} images, {promise} needs {needed} even at no observed risk: "
+            f"{needed - images} are missing; bring more images, or promise less"
+        )
+
+
+def _check_splits(search_split: ExitStatistics, certify_split: ExitStatistics, configuration: Configuration) -> None:
     if configuration.setting == "anytime":
         raise InputError("an anytime configuration has no thresholds to certify: choose adaptive or budgeted")
     if (search_split.heads, search_split.exits) != (certify_split.heads, certify_split.exits):
@@ -213,21 +237,11 @@ def _check_promise(
         raise InputError(f"{len(shared)} images are in both splits ({shared[0]}, ...): certify on images of its own")
 
 
-def _check_enough(images: int, epsilon: float, delta: float, method: str) -> None:
-    needed = needed_images(epsilon, delta, method=method)
-    if images < needed:
-        promise = f"risk {epsilon}" + (f" at delta {delta}" if method == "ltt" else "")
-        raise VerificationError(
-            f"the certify split has {images} images, {promise} needs {needed} even at no observed risk: "
-            f"{needed - images} are missing"
-        )
-
-
-def _too_risky(safest: Sequence[float] | NDArray[np.float64], epsilon: float, delta: float, method: str) -> str:
+def _too_risky(safest: NDArray[np.float64], promise: Promise) -> str:
     """Why not even the safest step was accepted, and how many images would have sufficed."""
     risk, images = float(np.mean(safest)), len(safest)
     start = f"the mean loss is {risk:.4f} on {images} certify images even if no image leaves early"
-    if risk >= epsilon:
-        return f"{start}, above the promised {epsilon}: choose a more accurate last exit or promise less"
-    needed = needed_images(epsilon, delta, risk=risk, method=method)
-    return f"{start}: too close to the promised {epsilon}; about {needed} images are needed at that risk"
+    if risk >= promise.epsilon:
+        return f"{start}, above the promised {promise.epsilon}: choose a more accurate last exit or promise less"
+    needed = needed_images(promise.epsilon, promise.delta, risk=risk, method=promise.method)
+    return f"{start}: too close to the promised {promise.epsilon}; about {needed} images are needed at that risk"

@@ -5,9 +5,12 @@ from dataclasses import dataclass, replace
 
 from device_profiler.errors import InfeasibleError
 from device_profiler.prediction import DeviceModel, Parameter, scaled
+from mobile_export.manifest import Certificate
+from pipeline.certifying import certified, most_promising
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 from pipeline.model import ModelCost
+from pipeline.promise import Promise
 from pipeline.search.configuration import Candidate, Configuration, Front, SearchResult
 from pipeline.search.evaluate import evaluate_configuration
 from pipeline.search.front import front
@@ -17,33 +20,48 @@ from pipeline.search.solver import search, strongest_single_exit
 
 @dataclass(frozen=True, eq=False)
 class SplitStatistics:
-    """What was chosen on (`search`) and what is reported once (`test`)."""
+    """What was chosen on (`search`), what is reported once (`test`), and what a certificate is held on (`certify`)."""
 
     search: ExitStatistics
     test: ExitStatistics
+    certify: ExitStatistics | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """The winner with what it is compared to; every candidate's figures are those of the search split."""
+    """The winner with what it is compared to; every candidate's figures are those of the search split.
+
+    certificate: where one was asked for; the winner's thresholds are then the certified ones.
+    """
 
     winner: SearchResult
     reference: Candidate
     strongest_single: Candidate
     fronts: tuple[Front, ...]
     winner_by_macs: Configuration
+    certificate: Certificate | None = None
 
 
-def decide(statistics: ExitStatistics, table: LatencyTable, objective: Objective, cost: ModelCost) -> Decision:
-    """Search the table for the objective and for what it is compared to.
+def decide(
+    splits: SplitStatistics,
+    table: LatencyTable,
+    objective: Objective,
+    cost: ModelCost,
+    promise: Promise | None = None,
+) -> Decision:
+    """Search the table for the objective and for what it is compared to; with a promise, the winner is certified.
 
     The reference of a speed-up is the strongest single-exit network under the same objective: exit and head chosen by
     the same search, never a needlessly heavy last head.
 
     Raises:
         InfeasibleError: nothing meets the objective; the nearest feasible points are named.
+        VerificationError: the certify split does not carry the promise.
     """
-    winner = search(statistics, table, objective)
+    statistics = splits.search
+    winner, certificate = winning(splits, table, objective, promise), None
+    if promise is not None and splits.certify is not None:
+        winner, certificate = certified(statistics, splits.certify, table, objective, promise, winner)
     e, h = statistics.reference
     full = Configuration("budgeted", (e,), (statistics.heads[e][h],))
     settings = dict.fromkeys(("budgeted", objective.setting))
@@ -53,7 +71,17 @@ def decide(statistics: ExitStatistics, table: LatencyTable, objective: Objective
         strongest_single=_single(statistics, table, objective),
         fronts=tuple(front(statistics, table, replace(objective, setting=setting)) for setting in settings),
         winner_by_macs=_by_macs(statistics, table, cost, objective, winner),
+        certificate=certificate,
     )
+
+
+def winning(
+    splits: SplitStatistics, table: LatencyTable, objective: Objective, promise: Promise | None
+) -> SearchResult:
+    """The search's choice: the best under the objective, or the most promising one to certify."""
+    if promise is None or splits.certify is None:
+        return search(splits.search, table, objective)
+    return most_promising(splits.search, table, objective, promise, len(splits.certify.images))
 
 
 def _single(statistics: ExitStatistics, table: LatencyTable, objective: Objective) -> Candidate:
@@ -109,17 +137,13 @@ class Doubt:
 
 
 def doubts(
-    statistics: ExitStatistics,
-    objective: Objective,
-    model: DeviceModel,
-    table_of: Callable[[DeviceModel], LatencyTable],
-    winner: Configuration,
+    model: DeviceModel, choose: Callable[[DeviceModel], Configuration], winner: Configuration
 ) -> tuple[Doubt, ...]:
-    """Search again with every assumed parameter of a device model at half and at twice its value."""
+    """Choose again with every assumed parameter of a device model at half and at twice its value."""
 
     def win(name: str, factor: float) -> Configuration:
         try:
-            return search(statistics, table_of(scaled(model, name, factor)), objective).configuration
+            return choose(scaled(model, name, factor))
         except InfeasibleError:
             return winner  # nothing else meets the bound either: the winner stays, beyond it
 

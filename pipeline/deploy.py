@@ -9,9 +9,11 @@ from device_profiler.errors import InfeasibleError
 from device_profiler.prediction import DeviceModel, load_model
 from device_profiler.store import Store
 from pipeline.bundling import make_bundle
+from pipeline.certificate import certificate_text, check_enough
 from pipeline.checkpoint import Checkpoint
 from pipeline.costing import latency_table
-from pipeline.deciding import Decision, Doubt, SplitStatistics, decide, doubts
+from pipeline.data.source import SplitName
+from pipeline.deciding import Decision, Doubt, SplitStatistics, decide, doubts, winning
 from pipeline.deployment import Deployment, DeployRequest, Learned, TimedWhole
 from pipeline.durations import format_duration
 from pipeline.latency_table import LatencyTable
@@ -21,7 +23,7 @@ from pipeline.profiling import BackgroundProfile, Profile, ProfileRequest
 from pipeline.proof import prove
 from pipeline.quantized_run import int8_statistics
 from pipeline.reporting import write_reports
-from pipeline.search.configuration import Candidate
+from pipeline.search.configuration import Candidate, Configuration
 from pipeline.search.evaluate import evaluate_configuration, routes
 from pipeline.search.objective import Objective
 from pipeline.search.runners_up import runners_up
@@ -47,6 +49,8 @@ def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
     with open_device(request.device, request.target, require_device=request.require_device) as device, Store() as store:
         _warn(device, request, workspace)
         network = prepare_network(request.network, workspace)
+        if request.promise:
+            check_enough(len(network.source.certify), request.promise)
         learned = _learn(network, request, device, workspace)
         decision, doubted = _decide(network, learned, request, workspace)
         bench = Bench(
@@ -60,7 +64,8 @@ def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
         proof = prove(winner.shipment, network.source, learned.statistics.test, workspace)
         phone = bench.check_on_phone(winner.shipment, device, _probes(learned.statistics, winner))
         bundle = make_bundle(
-            request, network, winner, reference, single, learned.statistics, proof, device.identity, workspace
+            request, network, winner, reference, single, decision.certificate, learned.statistics, proof,
+            device.identity, workspace,
         )
         deployment = Deployment(
             request, device.identity, network, learned, decision, doubted, winner, reference, single, proof, phone,
@@ -89,8 +94,9 @@ def _decide(
 ) -> tuple[Decision, tuple[Doubt, ...]]:
     """Search, for the objective and for what the winner is compared to."""
     with workspace.timed("search"), workspace.progress.task("search", 1) as advance:
-        statistics = learned.statistics.search
-        decision = decide(statistics, learned.table, request.objective, count_model(learned.model))
+        decision = decide(
+            learned.statistics, learned.table, request.objective, count_model(learned.model), request.promise
+        )
         doubted = _doubts(network, learned, request, decision)
         advance(1, "")
     return decision, doubted
@@ -132,10 +138,10 @@ def _statistics(
     network: Network, checkpoint: Checkpoint, model: MultiExitModel, request: DeployRequest, workspace: Workspace
 ) -> SplitStatistics:
     """Of the network as it ships: the int8 stages, chained, where the target is int8."""
+    splits: tuple[SplitName, ...] = ("search", "test", "certify") if request.promise else ("search", "test")
     if request.target.precision == "int8":
-        return int8_statistics(network, checkpoint, model, request.target, workspace)
-    search, test = (float_statistics(network, checkpoint, model, split, workspace) for split in ("search", "test"))
-    return SplitStatistics(search, test)
+        return SplitStatistics(*int8_statistics(network, checkpoint, model, request.target, splits, workspace))
+    return SplitStatistics(*(float_statistics(network, checkpoint, model, split, workspace) for split in splits))
 
 
 def _doubts(
@@ -144,11 +150,11 @@ def _doubts(
     if learned.device_model is None:
         return ()
 
-    def table_of(changed: DeviceModel) -> LatencyTable:
-        return latency_table(network.spec, learned.profile, request.target, changed)
+    def choose(changed: DeviceModel) -> Configuration:
+        table = latency_table(network.spec, learned.profile, request.target, changed)
+        return winning(learned.statistics, table, request.objective, request.promise).configuration
 
-    winner = decision.winner.configuration
-    return doubts(learned.statistics.search, request.objective, learned.device_model, table_of, winner)
+    return doubts(learned.device_model, choose, decision.winner.configuration)
 
 
 class _Measure:
@@ -176,12 +182,15 @@ class _Measure:
 def _best_whole(measure: _Measure, decision: Decision, objective: Objective) -> TimedWhole:
     """The winner after measuring: it and its runner-up are timed whole, and the better one that keeps the bounds wins.
 
-    Where none keeps the latency bound whole, the search is asked again for as much less as the whole took more.
+    Where none keeps the latency bound whole, the search is asked again for as much less as the whole took more. A
+    certified winner has no rival: a certificate speaks of the one configuration that it was held for.
 
     Raises:
         InfeasibleError: the bound holds for sums of parts only, not for a whole.
     """
     asked, best = objective, decision.winner.candidate
+    if decision.certificate:
+        return _kept(measure.whole(best), objective)
     for _ in range(ATTEMPTS):
         rivals = runners_up(
             measure.statistics.search, measure.table, asked, best.configuration, error=TABLE_ERROR, count=1
@@ -192,9 +201,15 @@ def _best_whole(measure: _Measure, decision: Decision, objective: Objective) -> 
             return min(kept, key=lambda whole: _rank(whole, objective))
         asked = _tightened(asked, wholes[0])
         best = search(measure.statistics.search, measure.table, asked).candidate
-    whole = measure.whole(best)
+    return _kept(measure.whole(best), objective)
+
+
+def _kept(whole: TimedWhole, objective: Objective) -> TimedWhole:
+    """The whole, where it keeps the latency bounds."""
+    if _keeps(whole, objective):
+        return whole
     raise InfeasibleError(
-        f"no configuration keeps the latency bound when timed whole; the nearest takes "
+        f"nothing found keeps the latency bound when timed whole; the nearest takes "
         f"{format_duration(whole.expected_ns(whole.search.exit_rates))} expected and {format_duration(whole.worst_ns)} "
         f"at worst with mIoU {whole.search.miou:.4f}: raise the bound"
     )
@@ -246,7 +261,7 @@ def result_lines(deployment: Deployment) -> list[str]:
     expected, worst = manifest.latency.expected, manifest.latency.worst
     single, full = deployment.strongest_single, deployment.reference
     steps = " > ".join(f"{stage.exit} {stage.head} ({stage.rate:.0%})" for stage in manifest.stages)
-    images = len(deployment.proof.answers.exits)
+    images, certificate = len(deployment.proof.answers.exits), deployment.decision.certificate
     single_ns, full_ns = single.paths[0].median_ns, full.paths[0].median_ns
     return [
         f"{deployment.request.target.name}: {manifest.setting}, {steps}",
@@ -259,6 +274,7 @@ def result_lines(deployment: Deployment) -> list[str]:
         f"  checked  {len(manifest.artifact.parity.outputs) if manifest.artifact.parity else 0} outputs against eager "
         f"PyTorch, {deployment.phone[0].samples} images on the phone, "
         f"search {'proven optimal' if deployment.decision.winner.optimal else 'not proven optimal'}",
+        *([f"  certified {certificate_text(certificate)}"] if certificate else []),
         f"  bundle   {deployment.bundle.folder}",
         f"  report   {deployment.run / 'report.html'}",
         *[f"  warning  {text}" for text in manifest.warnings],

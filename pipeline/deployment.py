@@ -16,6 +16,7 @@ from pipeline.model import MultiExitModel
 from pipeline.network import Network, NetworkRequest
 from pipeline.phone_check import PhoneAgreement
 from pipeline.profiling import Profile
+from pipeline.promise import Promise
 from pipeline.proof import Proof
 from pipeline.search.configuration import Candidate
 from pipeline.search.objective import Objective
@@ -24,11 +25,15 @@ from pipeline.shipping import Shipment
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """One `deploy` as asked for; `options` are the resolved flags, as kept in config.toml."""
+    """One `deploy` as asked for; `options` are the resolved flags, as kept in config.toml.
+
+    `promise`: what the certificate has to say, None where none is asked for.
+    """
 
     target: Target
     network: NetworkRequest
     objective: Objective
+    promise: Promise | None
     device: str
     require_device: bool
     options: dict[str, object]

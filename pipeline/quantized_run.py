@@ -1,5 +1,6 @@
 """The int8 network of a run: its parts quantised on real images, and their statistics, kept by content."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,6 @@ from mobile_export.export_worker import export_in_worker
 from mobile_export.exporters import toolchain
 from pipeline.checkpoint import Checkpoint
 from pipeline.data.source import SplitName
-from pipeline.deciding import SplitStatistics
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import MultiExitModel
 from pipeline.network import Network
@@ -24,9 +24,14 @@ RECORD = "artifact.json"
 
 
 def int8_statistics(
-    network: Network, checkpoint: Checkpoint, model: MultiExitModel, target: Target, workspace: Workspace
-) -> SplitStatistics:
-    """Statistics of the int8 stages, chained, on the search and the test split."""
+    network: Network,
+    checkpoint: Checkpoint,
+    model: MultiExitModel,
+    target: Target,
+    splits: Sequence[SplitName],
+    workspace: Workspace,
+) -> tuple[ExitStatistics, ...]:
+    """Statistics of the int8 stages, chained, on each of the splits."""
     key = content_key(
         "int8",
         checkpoint.description.weights_sha256,
@@ -38,14 +43,14 @@ def int8_statistics(
         CALIBRATION_IMAGES,
     )
     folder = workspace.kept("quantized", key)
-    splits: tuple[SplitName, SplitName] = ("search", "test")
-    if all((folder / f"{split}.npz").exists() for split in splits):
+    missing = [split for split in splits if not (folder / f"{split}.npz").exists()]
+    if not missing:
         workspace.note_reuse("evaluation", "statistics of the int8 stages")
     else:
         artifact = _parts(network, model, target, folder, workspace)
-        for split in splits:
+        for split in missing:
             _evaluate(network, artifact, folder, split, target, workspace)
-    return SplitStatistics(*(ExitStatistics.load(folder / f"{split}.npz") for split in splits))
+    return tuple(ExitStatistics.load(folder / f"{split}.npz") for split in splits)
 
 
 def _parts(network: Network, model: MultiExitModel, target: Target, folder: Path, workspace: Workspace) -> Artifact:

@@ -9,6 +9,7 @@ from pipeline.cli.network import (
     open_workspace,
     quiet_vendors,
 )
+from pipeline.promise import add_promise_arguments, promise_from
 from pipeline.search.objective import add_objective_arguments, objective_from
 
 HELP = "train, profile, search, export and verify: the best model for a phone, with proof"
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, metavar="NAME", help="see `python -m pipeline targets`")
     add_network_arguments(parser)
     add_objective_arguments(parser)
+    add_promise_arguments(parser)
     add_device_arguments(parser)
 
 
@@ -27,7 +29,7 @@ def handle(arguments: argparse.Namespace) -> int:
     from device_profiler.errors import InputError
     from device_profiler.targets import find_target
 
-    target, objective = find_target(arguments.target), objective_from(arguments)
+    target, objective, promise = find_target(arguments.target), objective_from(arguments), promise_from(arguments)
     if objective.setting == "anytime":
         raise InputError(
             "deploy ships budgeted and adaptive configurations; anytime ones are found by `search --setting anytime`: "
@@ -43,8 +45,7 @@ def handle(arguments: argparse.Namespace) -> int:
     workspace = open_workspace(arguments, target.name)
     options = resolved_options(arguments)
     write_options(options, workspace.run / "config.toml")
-    deployment = deploy(
-        DeployRequest(target, request, objective, arguments.device, arguments.require_device, options), workspace
-    )
+    asked = DeployRequest(target, request, objective, promise, arguments.device, arguments.require_device, options)
+    deployment = deploy(asked, workspace)
     emit(result_json(deployment, workspace), result_lines(deployment), arguments.json)
     return 0

@@ -4,12 +4,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from device_profiler.errors import InputError
+from pipeline.promise import add_promise_arguments, promise_from
 from pipeline.search.objective import add_objective_arguments, objective_from
 
 if TYPE_CHECKING:
+    from mobile_export.manifest import Certificate
     from pipeline.exit_statistics import ExitStatistics
     from pipeline.latency_table import LatencyTable
-    from pipeline.search.configuration import Candidate
+    from pipeline.promise import Promise
+    from pipeline.search.configuration import Candidate, SearchResult
     from pipeline.search.objective import Objective
 
 HELP = "find the best exits, heads and thresholds for a latency table"
@@ -21,11 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency", type=Path, metavar="FILE", help="latency.json (default: the run folder's)")
     parser.add_argument("--front", action="store_true", help="print every Pareto point instead of one configuration")
     add_objective_arguments(parser)
+    add_promise_arguments(parser)
+    parser.add_argument(
+        "--certify", type=Path, metavar="FILE", help="statistics.npz of other images, for the certificate of --risk"
+    )
 
 
 def handle(arguments: argparse.Namespace) -> int:
     """Search and print; see design's contract for the JSON."""
-    objective = objective_from(arguments)
+    objective, promise = objective_from(arguments), promise_from(arguments)
+    if (promise is None) != (arguments.certify is None):
+        raise InputError("a certificate takes a promise and images of its own: give --risk and --certify FILE together")
+    if promise is not None and arguments.front:
+        raise InputError("--front has many configurations, a certificate is held for one: leave --front or --risk out")
     from pipeline.exit_statistics import ExitStatistics
     from pipeline.latency_table import LatencyTable
 
@@ -33,18 +45,51 @@ def handle(arguments: argparse.Namespace) -> int:
     table = LatencyTable.load(_file(arguments, "latency", "latency.json"))
     if arguments.front:
         _print_front(statistics, table, objective, arguments.json)
+    elif promise is not None:
+        certify_split = ExitStatistics.load(arguments.certify)
+        _print_certified(statistics, certify_split, table, objective, promise, as_json=arguments.json)
     else:
-        _print_best(statistics, table, objective, arguments.json)
+        from pipeline.search.solver import search
+
+        _print_best(search(statistics, table, objective), statistics, table, objective, as_json=arguments.json)
     return 0
 
 
-def _print_best(statistics: "ExitStatistics", table: "LatencyTable", objective: "Objective", as_json: bool) -> None:
-    from pipeline.cli.output import emit
+def _print_certified(
+    statistics: "ExitStatistics",
+    certify_split: "ExitStatistics",
+    table: "LatencyTable",
+    objective: "Objective",
+    promise: "Promise",
+    *,
+    as_json: bool,
+) -> None:
+    from pipeline.certificate import certificate_text, check_enough
+    from pipeline.certifying import certified, most_promising
+
+    check_enough(len(certify_split.images), promise)
+    chosen = most_promising(statistics, table, objective, promise, len(certify_split.images))
+    result, certificate = certified(statistics, certify_split, table, objective, promise, chosen)
+    _print_best(result, statistics, table, objective, as_json=as_json, certificate=certificate)
+    if not as_json:
+        print(f"certified: {certificate_text(certificate)}")
+
+
+def _print_best(
+    result: "SearchResult",
+    statistics: "ExitStatistics",
+    table: "LatencyTable",
+    objective: "Objective",
+    *,
+    as_json: bool,
+    certificate: "Certificate | None" = None,
+) -> None:
+    import msgspec
+
+    from pipeline.cli.output import emit, warn
     from pipeline.search.infeasible import format_cost
-    from pipeline.search.solver import search
     from pipeline.search.uncertainty import latency_interval, miou_interval, overlaps_bound
 
-    result = search(statistics, table, objective)
     low, high = latency_interval(statistics, table, result.candidate)
     least, most = (0.0, 0.0) if as_json else miou_interval(statistics, result.configuration)
     bound = format_cost(result.bound, table.unit) if objective.cheapest else f"{result.bound:.4f}"
@@ -56,8 +101,9 @@ def _print_best(statistics: "ExitStatistics", table: "LatencyTable", objective: 
         f"{proof}: {result.configurations} configurations in {result.seconds:.2f} s",
     ]
     if overlaps_bound(statistics, table, objective, result.candidate):
-        lines.append("the interval reaches over the bound: measure the deployment whole before you promise it")
-    emit(result, lines, as_json)
+        warn("the latency's interval reaches over the bound: measure the deployment whole before you promise it")
+    extra = {} if certificate is None else {"certificate": msgspec.to_builtins(certificate)}
+    emit({**msgspec.to_builtins(result), **extra}, lines, as_json)
 
 
 def _print_front(statistics: "ExitStatistics", table: "LatencyTable", objective: "Objective", as_json: bool) -> None:
@@ -91,8 +137,6 @@ def _line(candidate: "Candidate", unit: str) -> str:
 
 def _file(arguments: argparse.Namespace, option: str, name: str) -> Path:
     """The file that was named, else the run folder's."""
-    from device_profiler.errors import InputError
-
     given: Path | None = getattr(arguments, option)
     if given is not None:
         return given

@@ -68,7 +68,7 @@ def extend(space: SearchSpace, prefix: Prefix, candidate: int, level: int) -> Pr
 def single_exits(space: SearchSpace, goal: Goal) -> list[Found]:
     """Every one-exit network that meets the goal's bounds."""
     found = []
-    for c in range(len(space.names)):
+    for c in (c for (e,) in space.exit_sets(1) for c in space.by_exit[e]):
         miou, cost = single_exit_miou(space, c), space.route_costs((c,))[0]
         affordable = cost <= min(goal.max_cost, goal.max_worst) + LATENCY_TOLERANCE
         if affordable and miou >= goal.min_miou - 1e-9:

@@ -25,7 +25,7 @@ def front(statistics: ExitStatistics, table: LatencyTable, objective: Objective)
     Bounds on expected latency and mIoU are left out of account. Raises InputError where the files disagree.
     """
     started = time.monotonic()
-    space = build_space(statistics, table, objective.threshold_grid)
+    space = build_space(statistics, table, objective.threshold_grid, ends_with_full=objective.ends_with_full)
     goal = Goal(cheapest=True, max_worst=goal_of(statistics, objective).max_worst)
     points, complete = (
         _anytime_front(space, objective, goal)

@@ -30,6 +30,7 @@ class Objective:
     threshold_grid: int | None = None  # quantiles per exit; None: every interval between observed confidences
     time_limit_s: float = DEFAULT_TIME_LIMIT_S
     unit: str = "ns"  # of the bounds; must be the table's
+    ends_with_full: bool = False  # only configurations of which some image reaches the full network, their last exit
 
     def __post_init__(self) -> None:
         if self.setting not in SETTINGS:

@@ -38,7 +38,7 @@ def runners_up(
     check_unit(table, objective)
     if objective.setting == "anytime":
         return ()
-    space = build_space(statistics, table, objective.threshold_grid)
+    space = build_space(statistics, table, objective.threshold_grid, ends_with_full=objective.ends_with_full)
     goal, taken = goal_of(statistics, objective), (winner.exits, winner.heads)
     found = _shortlist(space, objective, _widened(space, objective, goal, error), count, taken)
     if not goal.cheapest and goal.max_cost < math.inf:

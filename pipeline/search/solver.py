@@ -33,7 +33,7 @@ def search(statistics: ExitStatistics, table: LatencyTable, objective: Objective
     """
     started = time.monotonic()
     check_unit(table, objective)
-    space = build_space(statistics, table, objective.threshold_grid)
+    space = build_space(statistics, table, objective.threshold_grid, ends_with_full=objective.ends_with_full)
     goal = goal_of(statistics, objective)
     found, unexplored = solve(space, objective, goal)
     if found is None:

@@ -45,6 +45,7 @@ class SearchSpace:
     classes: int
     lanes: int
     always_present: bool  # every class has a positive union whatever the routing
+    last: int | None = None  # the candidate that every configuration ends with, where only such are asked for
 
     @property
     def images(self) -> int:
@@ -67,9 +68,10 @@ class SearchSpace:
         )
 
     def exit_sets(self, count: int) -> list[tuple[int, ...]]:
-        """Every choice of `count` exits that have candidates, in depth order."""
+        """Every choice of `count` exits that have candidates, in depth order; with `last`, only those it ends."""
         occupied = [e for e, members in enumerate(self.by_exit) if members]
-        return list(combinations(occupied, count))
+        sets = combinations(occupied, count)
+        return [exits for exits in sets if self.last is None or exits[-1] == self.exit_of[self.last]]
 
     def size(self, setting: str, max_exits: int) -> int:
         """Number of configurations: exits x heads x threshold intervals."""
@@ -86,10 +88,15 @@ class SearchSpace:
         return int(sum(self.levels[c] for c in members)) if setting == "adaptive" else len(members)
 
 
-def build_space(statistics: ExitStatistics, table: LatencyTable, threshold_grid: int | None) -> SearchSpace:
-    """Compile the two files. Raises InputError where they disagree or no candidate is left."""
+def build_space(
+    statistics: ExitStatistics, table: LatencyTable, threshold_grid: int | None, *, ends_with_full: bool = False
+) -> SearchSpace:
+    """Compile the two files; `ends_with_full`: only configurations that end with the full network.
+
+    Raises InputError where they disagree or no candidate is left.
+    """
     table.matches(statistics)
-    by_exit, slots, names = _candidates(statistics, table)
+    by_exit, slots, names = _candidates(statistics, table, ends_with_full=ends_with_full)
     exit_of = np.array([e for e, _ in slots], dtype=np.int64)
     head_of = np.array([h for _, h in slots], dtype=np.int64)
     packed, totals, classes, always_present = _pack(statistics, exit_of, head_of)
@@ -119,6 +126,7 @@ def build_space(statistics: ExitStatistics, table: LatencyTable, threshold_grid:
         classes=classes,
         lanes=packed.shape[2] // 2,
         always_present=always_present,
+        last=slots.index(statistics.reference) if ends_with_full else None,
     )
 
 
@@ -144,13 +152,18 @@ def interval_thresholds(
 
 
 def _candidates(
-    statistics: ExitStatistics, table: LatencyTable
+    statistics: ExitStatistics, table: LatencyTable, *, ends_with_full: bool
 ) -> tuple[tuple[tuple[int, ...], ...], list[tuple[int, int]], tuple[str, ...]]:
-    """A candidate exists where its name is not empty and its latency not null."""
+    """A candidate exists where its name is not empty and its latency not null, and the full network may follow it."""
+    full = statistics.reference
+    if ends_with_full and table.heads[full[0]][full[1]] is None:
+        raise InputError(f"the latency table has no figure for the full network (exit {full[0]}, head {full[1]})")
     slots: list[tuple[int, int]] = []
     by_exit = []
     for e, row in enumerate(statistics.heads):
         heads = [h for h, name in enumerate(row) if name and table.heads[e][h] is not None]
+        if ends_with_full and e >= full[0]:
+            heads = [full[1]] if e == full[0] else []
         heads.sort(key=lambda h, row=row: row[h])  # type: ignore[misc]
         by_exit.append(tuple(range(len(slots), len(slots) + len(heads))))
         slots.extend((e, h) for h in heads)

@@ -18,6 +18,7 @@ from pipeline.certificate import (
     threshold_path,
 )
 from pipeline.exit_statistics import ExitStatistics
+from pipeline.promise import Promise
 from pipeline.search.configuration import Configuration
 from pipeline.search.evaluate import routes
 
@@ -95,7 +96,7 @@ def test_path_runs_from_never_to_the_choice() -> None:
 @pytest.mark.parametrize("method", ["ltt", "crc"])
 def test_a_choice_that_is_safe_is_certified_as_it_is(method: str) -> None:
     certified, certificate = certify(
-        cascade(300, 2, early_error=0.01), cascade(1000, 3, early_error=0.01), CHOICE, epsilon=0.02, method=method
+        cascade(300, 2, early_error=0.01), cascade(1000, 3, early_error=0.01), CHOICE, Promise(0.02, method=method)
     )
     assert certified == CHOICE
     assert not certificate.raised
@@ -107,7 +108,7 @@ def test_a_choice_that_is_safe_is_certified_as_it_is(method: str) -> None:
 def test_a_risky_choice_gets_higher_thresholds(method: str) -> None:
     held_out = cascade(1000, 5, early_error=0.2)
     certified, certificate = certify(
-        cascade(300, 4, early_error=0.2), held_out, CHOICE, epsilon=0.02, delta=0.05, method=method
+        cascade(300, 4, early_error=0.2), held_out, CHOICE, Promise(0.02, 0.05, method)
     )
     assert certificate.raised
     assert certified.thresholds[0] > CHOICE.thresholds[0]
@@ -118,25 +119,25 @@ def test_a_risky_choice_gets_higher_thresholds(method: str) -> None:
 
 def test_too_few_images_say_how_many_are_needed() -> None:
     with pytest.raises(VerificationError, match=r"needs 149 .* 49 are missing"):
-        certify(cascade(300, 6), cascade(100, 7), CHOICE, epsilon=0.02)
+        certify(cascade(300, 6), cascade(100, 7), CHOICE, Promise(0.02))
 
 
 def test_a_cascade_without_the_full_network_may_be_beyond_rescue() -> None:
     shallow = Configuration("budgeted", (0,), ("fcn",))
     with pytest.raises(VerificationError, match="even if no image leaves early"):
-        certify(cascade(300, 8, early_error=0.5), cascade(500, 9, early_error=0.5), shallow, epsilon=0.02)
+        certify(cascade(300, 8, early_error=0.5), cascade(500, 9, early_error=0.5), shallow, Promise(0.02))
 
 
 def test_bad_promises() -> None:
     split, other = cascade(300, 10), cascade(300, 11)
     with pytest.raises(InputError, match="in both splits"):
-        certify(split, replace(other, images=split.images), CHOICE, epsilon=0.02)
+        certify(split, replace(other, images=split.images), CHOICE, Promise(0.02))
     with pytest.raises(InputError, match="between 0 and 1"):
-        certify(split, other, CHOICE, epsilon=1.5)
+        Promise(1.5)
     with pytest.raises(InputError, match="choose one of ltt, crc"):
-        certify(split, other, CHOICE, epsilon=0.02, method="hope")
+        Promise(0.02, method="hope")
     with pytest.raises(InputError, match=r"left \[0, 1\]"):
-        certify(split, other, CHOICE, epsilon=0.02, loss=lambda statistics, _: np.full(len(statistics.images), 2.0))
+        certify(split, other, CHOICE, Promise(0.02), loss=lambda statistics, _: np.full(len(statistics.images), 2.0))
 
 
 def test_the_hardest_case_is_accepted_at_most_delta_of_the_time() -> None:

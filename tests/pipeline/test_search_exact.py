@@ -34,6 +34,14 @@ def expect(statistics: ExitStatistics, table: LatencyTable, objective: Objective
     assert evaluate_configuration(statistics, table, result.configuration) == result.candidate
 
 
+def reaches_full(statistics: ExitStatistics, row: Row) -> bool:
+    """Whether the last exit is the full network and some image gets there."""
+    staying = [
+        statistics.confidence[slot] < threshold for slot, threshold in zip(row.slots, row.thresholds, strict=False)
+    ]
+    return row.slots[-1] == statistics.reference and bool(np.all(staying, axis=0).any() if staying else True)
+
+
 @PATIENT
 @given(seed=SEEDS, boundary=BOUNDARIES, share=st.floats(0, 1), heads=st.integers(1, 3))
 def test_most_accurate_within_a_latency(seed: int, boundary: float, share: float, heads: int) -> None:
@@ -71,6 +79,24 @@ def test_more_than_three_exits(seed: int, exits: int, cheapest: bool, share: flo
         bound = max(1e-3, share * max(row.latency for row in rows))
         row = best_row(rows, cheapest=False, latency=bound, worst=math.inf, miou=-1)
         expect(statistics, table, Objective(max_latency_ns=bound, max_exits=exits), row)
+
+
+@PATIENT
+@given(seed=SEEDS, boundary=BOUNDARIES, share=st.floats(0, 1), cheapest=st.booleans())
+def test_only_configurations_that_end_with_the_full_network(
+    seed: int, boundary: float, share: float, cheapest: bool
+) -> None:
+    statistics = random_statistics(seed)
+    table = random_table(seed, statistics, boundary=boundary)
+    rows = [row for row in brute_force(statistics, table, 3) if reaches_full(statistics, row)]
+    if cheapest:
+        bound = share * max(row.miou for row in rows)
+        row = best_row(rows, cheapest=True, latency=math.inf, worst=math.inf, miou=bound)
+        expect(statistics, table, Objective(min_miou=bound, ends_with_full=True), row)
+    else:
+        bound = max(1e-3, share * max(row.latency for row in rows))
+        row = best_row(rows, cheapest=False, latency=bound, worst=math.inf, miou=-1)
+        expect(statistics, table, Objective(max_latency_ns=bound, ends_with_full=True), row)
 
 
 @PATIENT
