@@ -111,13 +111,13 @@ def default_reference(heads: Sequence[Sequence[str]]) -> tuple[int, int]:
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
+    if not path.exists():
+        raise InputError(f"{path} does not exist: `python -m pipeline evaluate` writes statistics.npz")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path} is no .npz of exit statistics; `python -m pipeline evaluate` writes statistics.npz")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path} is a single array, not an .npz of exit statistics")
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist: `python -m pipeline evaluate` writes statistics.npz") from None
+            return {name: np.asarray(archive[name]) for name in archive.files}  # bytes where a member is no array
     except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
         raise InputError(f"{path} can't be read as an .npz of exit statistics: {error}") from None
 
