@@ -1,52 +1,17 @@
-"""The store: what goes in comes out, nothing is overwritten, several processes at once, and files it must not touch."""
+"""Which database the store takes, older schemas, and files that it must not touch (contracts/: what it promises)."""
 
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
-import msgspec
 import pytest
+from measurement_example import ONE
+from sqlalchemy import create_engine, inspect
 
 from device_profiler.errors import InputError
-from device_profiler.measurement import DeviceIdentity, Measurement
-from device_profiler.store import SCHEMA_VERSION, Store
-
-IDENTITY = DeviceIdentity("127.0.0.1:5555", "Pixel 7", "GS201", "arm64-v8a", "14", "print", True, "virtual")
-ONE = Measurement(
-    key="k",
-    entry="e",
-    target="pixel7-cpu",
-    requested_unit="cpu",
-    actual_unit="cpu",
-    provenance="emulated",
-    samples_ns=(10, 11),
-    median_ns=10.5,
-    low_ns=10.0,
-    high_ns=11.0,
-    load_ns=5,
-    first_ns=20,
-    peak_rss_kb=1000,
-    identity=IDENTITY,
-    state_before={"battery_level": "87"},
-    state_after={},
-    versions={"protocol": "1 x"},
-    note="n",
-    executed_ns=(7,),
-    overhead_ns=0.5,
-)
-WRITER = """
-import sys
-from pathlib import Path
-import msgspec
-from device_profiler.measurement import Measurement
 from device_profiler.store import Store
-one = msgspec.json.decode(sys.argv[2], type=Measurement)
-for number in range(20):
-    with Store(Path(sys.argv[1])) as store:
-        store.add(msgspec.structs.replace(one, key=f"{sys.argv[3]}-{number}"))
-        assert store.get(f"{sys.argv[3]}-{number}", "print", "pixel7-cpu", "1 x") is not None
-"""
+from device_profiler.store_schema import SCHEMA_VERSION, metadata
+
+OLD = Path(__file__).parents[1] / "golden" / "store_schema_1.sql"
 
 
 @pytest.fixture
@@ -54,57 +19,81 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "folder" / "store.sqlite"
 
 
-def test_what_goes_in_comes_out(path: Path) -> None:
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A store of schema 1 with one measurement, as its program wrote it."""
+    path = tmp_path / "old.sqlite"
+    with sqlite3.connect(path) as database:
+        database.executescript(OLD.read_text())
+    return path
+
+
+def test_a_path_and_its_url_are_one_store(path: Path) -> None:
     with Store(path) as store:
         store.add(ONE)
     with Store(f"sqlite:///{path}") as store:
+        assert len(list(store.find())) == 1
+
+
+def test_the_environment_names_the_store_where_nothing_else_does(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESS_STORE", str(path))
+    with Store() as store:
+        store.add(ONE)
+    with Store(path.with_name("other.sqlite")) as store:
+        assert list(store.find()) == []
+    assert path.is_file()
+
+
+def test_an_old_store_is_brought_up_to_date_with_all_it_holds(old: Path) -> None:
+    with Store(old) as store:
         assert store.get("k", "print", "pixel7-cpu", "1 x") == ONE
+        assert [kept.measurement for kept in store.find(targets=["pixel7-cpu"], provenances=["emulated"])] == [ONE]
+        store.add(ONE)
+        assert len(list(store.find())) == 2
+    with sqlite3.connect(old) as database:
+        assert database.execute("SELECT entry, median_ns FROM measurements").fetchall() == [("e", 10.5)] * 2
+        with pytest.raises(sqlite3.IntegrityError, match="only ever"):
+            database.execute("INSERT OR REPLACE INTO measurements SELECT * FROM measurements WHERE id = 1")
 
 
-@pytest.mark.parametrize(
-    "question",
-    [
-        ("other", "print", "pixel7-cpu", "1 x"),
-        ("k", "other", "pixel7-cpu", "1 x"),
-        ("k", "print", "other", "1 x"),
-        ("k", "print", "pixel7-cpu", "2 x"),
-    ],
-)
-def test_another_question_has_no_answer(path: Path, question: tuple[str, str, str, str]) -> None:
+def test_an_upgrade_that_fails_leaves_the_store_as_it_was(old: Path) -> None:
+    with sqlite3.connect(old) as database:
+        database.execute("CREATE TABLE workloads (name TEXT)")
+        before = list(database.iterdump())
+    with pytest.raises(InputError, match=r"can't be opened: .*already exists"):
+        Store(old)
+    with sqlite3.connect(old) as database:
+        assert list(database.iterdump()) == before
+
+
+def test_old_programs_see_that_the_store_is_too_new_for_them(old: Path) -> None:
+    Store(old).close()
+    with sqlite3.connect(old) as database:
+        assert database.execute("SELECT max(version) FROM store_schema").fetchone() == (2,)
+
+
+def test_migrations_lead_to_the_tables_that_the_program_uses(path: Path) -> None:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    with Store(path) as store:
+        found = inspect(create_engine(store.driver_url))
+    for table in metadata.tables.values():
+        columns = {c["name"]: (str(c["type"]), c["nullable"]) for c in found.get_columns(table.name)}
+        wanted = {c.name: (str(c.type.compile(create_engine("sqlite://").dialect)), c.nullable) for c in table.columns}
+        assert columns == wanted
+    config = Config()
+    config.set_main_option("script_location", "device_profiler:migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == f"{SCHEMA_VERSION:04}"
+
+
+def test_a_store_that_can_only_be_read_is_read(path: Path) -> None:
     with Store(path) as store:
         store.add(ONE)
-        assert store.get(*question) is None
-
-
-def test_samples_are_never_overwritten(path: Path) -> None:
-    newer = msgspec.structs.replace(ONE, samples_ns=(12,))
-    with Store(path) as store:
-        store.add(ONE)
-        store.add(newer)
-        assert store.get("k", "print", "pixel7-cpu", "1 x") == newer
-    with sqlite3.connect(path) as database:
-        records = [record for (record,) in database.execute("select record from measurements order by id")]
-    assert [msgspec.json.decode(record, type=Measurement) for record in records] == [ONE, newer]
-
-
-def test_several_processes_write_at_once(path: Path) -> None:
-    arguments = [sys.executable, "-c", WRITER, str(path), msgspec.json.encode(ONE).decode()]
-    writers = [subprocess.Popen([*arguments, name], stderr=subprocess.PIPE) for name in "abc"]
-    for writer in writers:
-        _, errors = writer.communicate(timeout=100)
-        assert writer.returncode == 0, errors.decode()
-    with Store(path) as store:
-        assert all(
-            store.get(f"{name}-{number}", "print", "pixel7-cpu", "1 x") for name in "abc" for number in range(20)
-        )
-
-
-def test_a_newer_store_is_left_alone(path: Path) -> None:
-    Store(path).close()
-    with sqlite3.connect(path) as database:
-        database.execute("update store_schema set version = ?", (SCHEMA_VERSION + 1,))
-    with pytest.raises(InputError, match=r"schema 2, this program knows 1.*newer"):
-        Store(path)
+    with Store(f"sqlite:///file:{path}?mode=ro&uri=true") as store:
+        assert len(list(store.find())) == 1
+        with pytest.raises(InputError, match="can't be written"):
+            store.add(ONE)
 
 
 def test_what_is_no_store_is_told(path: Path) -> None:
@@ -115,8 +104,6 @@ def test_what_is_no_store_is_told(path: Path) -> None:
     assert path.read_text().startswith("these are notes")
     with pytest.raises(InputError, match=r"can't be opened"):
         Store("nosuchdatabase://host/name")
-
-
-def test_a_measurement_says_by_which_protocol_it_was_taken(path: Path) -> None:
-    with Store(path) as store, pytest.raises(InputError, match="versions"):
-        store.add(msgspec.structs.replace(ONE, versions={}))
+    with pytest.raises(InputError, match="is no database URL") as error:
+        Store("postgresql://someone:geheim@host:port/lab")
+    assert "geheim" not in str(error.value)

@@ -1,0 +1,1 @@
+"""Alembic's folder: what changed from each schema of the measurement store to the next."""

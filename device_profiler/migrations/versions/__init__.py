@@ -1,0 +1,1 @@
+"""One file a schema of the measurement store, in order."""

@@ -1,0 +1,118 @@
+"""A real PostgreSQL server of the tests' own: the installed one's programs, else Debian's unpacked into the cache."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_profiler import debian
+
+ORDINARY_USER = "nobody"
+START_TIMEOUT_S = 60.0
+
+
+class NoServerError(Exception):
+    """No PostgreSQL server can be started here; says why."""
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Where initdb and postgres are, and the environment that they run in."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+
+@contextmanager
+def running_server() -> Iterator[str]:
+    """URL of a server without databases of its own ("postgresql://USER@HOST:PORT"); it ends with the block.
+
+    Raises:
+        NoServerError: there is none here and none can be fetched.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="mess-postgresql-"))
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        programs = _programs(folder)
+        owner = _give_away(folder)
+        _run(programs, owner, "initdb", "-D", f"{folder}/data", "-U", "mess", "-A", "trust", "-E", "UTF8", "-N",
+             "--locale=C")
+        port = _free_port()
+        with (folder / "log").open("wb") as log:
+            process = _start(programs, owner, folder, port, log.fileno())
+        _wait(process, port, folder / "log")
+        yield f"postgresql://mess@127.0.0.1:{port}"
+    finally:
+        if process is not None:
+            process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: clients are cut off
+            process.wait(timeout=30)
+        shutil.rmtree(folder)
+
+
+def _programs(folder: Path) -> Programs:
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[4]))
+    if installed:
+        return Programs(installed[-1].parent, {})
+    if not debian.available():
+        raise NoServerError("no PostgreSQL server is installed, and Debian's can't be fetched here")
+    tree = debian.fetch(["postgresql"])
+    if os.geteuid() == 0:  # the server must not run as root, and an ordinary user can't look into root's cache
+        tree = Path(shutil.copytree(tree, folder / "programs", symlinks=True))
+    [found, *_] = sorted(tree.glob("usr/lib/postgresql/*/bin/postgres"))
+    libraries = [str(path) for path in sorted(tree.glob("usr/lib/*-linux-gnu")) + sorted(tree.glob("lib/*-linux-gnu"))]
+    return Programs(found.parent, {"LD_LIBRARY_PATH": os.pathsep.join(libraries)})
+
+
+def _give_away(folder: Path) -> str | None:
+    """PostgreSQL refuses to run as root: the ordinary user who runs it then owns the folder."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        user = pwd.getpwnam(ORDINARY_USER)
+    except KeyError as error:
+        raise NoServerError(f"PostgreSQL does not run as root, and there is no user {ORDINARY_USER}") from error
+    os.chown(folder, user.pw_uid, user.pw_gid)
+    return ORDINARY_USER
+
+
+def _run(programs: Programs, owner: str | None, name: str, *arguments: str) -> None:
+    done = subprocess.run([programs.folder / name, *arguments], env=_environment(programs), user=owner,
+                          extra_groups=[] if owner else None, cwd="/", capture_output=True, text=True, timeout=120)
+    if done.returncode != 0:
+        raise NoServerError(f"{name} failed: {done.stderr.strip()[-300:]}")
+
+
+def _start(programs: Programs, owner: str | None, folder: Path, port: int, log: int) -> subprocess.Popen[bytes]:
+    settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off",
+                "shared_buffers": "16MB", "max_connections": 30, "jit": "off", "timezone": "Asia/Kolkata"}
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    return subprocess.Popen([programs.folder / "postgres", "-D", folder / "data", *options], cwd="/", user=owner,
+                            extra_groups=[] if owner else None, env=_environment(programs), stdout=log, stderr=log)
+
+
+def _environment(programs: Programs) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "LC_ALL": "C", **programs.environment}
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if b"ready to accept connections" in log.read_bytes():
+            return
+        time.sleep(0.05)
+    raise NoServerError(f"the PostgreSQL server did not start: {log.read_text()[-300:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
