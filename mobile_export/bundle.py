@@ -1,9 +1,10 @@
 """The folder that an app takes: whole or absent, every byte of it under a hash."""
 
+import io
 import shutil
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 import numpy as np
@@ -13,13 +14,26 @@ from PIL import Image
 from device_profiler.errors import InputError, VerificationError
 from device_profiler.files import sha256_bytes, sha256_path
 from device_profiler.workload import Array
-from mobile_export.manifest import Manifest, decode_manifest, encode_manifest
+from mobile_export.glue import glue_files
+from mobile_export.manifest import (
+    ExpectedAnswer,
+    Manifest,
+    SelfCheck,
+    decode_manifest,
+    encode_manifest,
+    schema_text,
+)
+from mobile_export.self_check import CONFIDENCE_TOLERANCE, LABEL_AGREEMENT, Sample
+from mobile_export.session import CascadeResult
 
 MANIFEST = "manifest.json"
+SCHEMA_FILE = "manifest.schema.json"
 LABELS = "labels.txt"
 SAMPLE = "sample.png"
 EXPECTED = "expected.png"
 SUMS = "SHA256SUMS"
+GLUE = "glue"
+SELF_CHECK = "self_check"
 
 
 @dataclass(frozen=True)
@@ -36,24 +50,37 @@ class Bundle:
 
     def sample_image(self) -> npt.NDArray[np.uint8]:
         """The sample image, uint8 [H, W, 3] RGB, at the network's size."""
-        return np.asarray(Image.open(self.folder / SAMPLE).convert("RGB"))
+        return _pixels(self.folder / SAMPLE)
 
     def expected_labels(self) -> npt.NDArray[np.uint8]:
         """The label map that the deployment gives for the sample image, uint8 [H, W]."""
         return np.asarray(Image.open(self.folder / EXPECTED))
 
+    def expected_sample(self) -> Sample:
+        """The sample with the deployment's answer at every exit.
 
-def write_bundle(
-    folder: Path,
-    manifest: Manifest,
-    artifact_file: Path,
-    sample_image: npt.NDArray[np.uint8],
-    expected_labels: Array,
-) -> Bundle:
+        Raises:
+            InputError: a bundle of schema 1, which has none.
+        """
+        check = self.manifest.self_check
+        if check is None:
+            raise InputError(f"bundle {self.folder} is of schema 1 and has no self-check: deploy again")
+        answers = tuple(
+            CascadeResult(n, answer.confidences, np.asarray(Image.open(self.folder / answer.labels)), 0)
+            for n, answer in enumerate(check.answers)
+        )
+        return Sample(_pixels(self.folder / check.image), check.exit, answers)
+
+
+def _pixels(file: Path) -> npt.NDArray[np.uint8]:
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def write_bundle(folder: Path, manifest: Manifest, artifact_file: Path, sample: Sample) -> Bundle:
     """Assemble a bundle beside `folder` and give it that name when it is whole; an older bundle there is replaced.
 
-    `sample_image`: uint8 [H, W, 3] RGB; `expected_labels`: [H, W] or [1, H, W], the deployment's own output for it.
-    `manifest.files` and the artifact's relative path are filled in here.
+    `artifact_file`: a file, or a folder such as a .mlpackage. `manifest.files`, its self-check and the artifact's
+    relative path are filled in here; the reference code, the schema and the sample come along.
 
     Raises:
         VerificationError: `artifact_file` is not the file that the manifest describes.
@@ -65,21 +92,63 @@ def write_bundle(
         whole = Path(name) / "bundle"
         whole.mkdir()
         model = f"model{artifact_file.suffix}"
-        shutil.copyfile(artifact_file, whole / model)
+        _copy(artifact_file, whole / model)
+        for path, source in glue_files(manifest.artifact.runtime).items():
+            _copy(source, whole / GLUE / path)
+        check = _write_sample(whole, manifest, sample)
         (whole / LABELS).write_text("".join(f"{entry.name}\n" for entry in manifest.classes))
-        Image.fromarray(np.ascontiguousarray(sample_image)).save(whole / SAMPLE)
-        mask_image(expected_labels, manifest).save(whole / EXPECTED)
-        complete = msgspec.structs.replace(
-            manifest,
-            artifact=msgspec.structs.replace(manifest.artifact, path=model),
-            files={file.name: sha256_path(file) for file in sorted(whole.iterdir())},
-        )
-        content = encode_manifest(complete)
-        (whole / MANIFEST).write_bytes(content)
-        sums = {**complete.files, MANIFEST: sha256_bytes(content)}
-        (whole / SUMS).write_text("".join(f"{digest}  {file}\n" for file, digest in sorted(sums.items())))
+        (whole / SCHEMA_FILE).write_text(schema_text())
+        artifact = msgspec.structs.replace(manifest.artifact, path=model)
+        complete = msgspec.structs.replace(manifest, artifact=artifact, self_check=check, files=_hashes(whole))
+        _seal(whole, complete)
         _take_name(whole, folder, Path(name) / "replaced")
     return Bundle(folder, complete)
+
+
+def _copy(source: Path, destination: Path) -> None:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, destination)
+    else:
+        shutil.copyfile(source, destination)
+
+
+def _write_sample(whole: Path, manifest: Manifest, sample: Sample) -> SelfCheck:
+    """The sample for people (PNG) and for the self-check (PPM and PGM, which code reads without a library)."""
+    pixels = np.ascontiguousarray(sample.image)
+    Image.fromarray(pixels).save(whole / SAMPLE)
+    mask_image(sample.labels, manifest).save(whole / EXPECTED)
+    (whole / SELF_CHECK).mkdir()
+    image = f"{SELF_CHECK}/sample.ppm"
+    (whole / image).write_bytes(_pnm(pixels))
+    answers = []
+    for n, answer in enumerate(sample.answers):
+        labels = f"{SELF_CHECK}/exit_{n}.pgm"
+        (whole / labels).write_bytes(_pnm(answer.labels.reshape(answer.labels.shape[-2:]).astype(np.uint8)))
+        answers.append(ExpectedAnswer(labels, answer.confidences))
+    tolerance = CONFIDENCE_TOLERANCE[manifest.artifact.precision]
+    return SelfCheck(image, sample.exit, tuple(answers), tolerance, LABEL_AGREEMENT)
+
+
+def _pnm(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Binary PPM of [H, W, 3], PGM of [H, W]."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PPM")
+    return buffer.getvalue()
+
+
+def _hashes(whole: Path) -> dict[str, str]:
+    """SHA-256 by path in the bundle, of every file so far."""
+    files = sorted(file for file in whole.rglob("*") if file.is_file())
+    return {file.relative_to(whole).as_posix(): sha256_path(file) for file in files}
+
+
+def _seal(whole: Path, manifest: Manifest) -> None:
+    """Write the manifest, and SHA256SUMS over everything."""
+    content = encode_manifest(manifest)
+    (whole / MANIFEST).write_bytes(content)
+    sums = {**manifest.files, MANIFEST: sha256_bytes(content)}
+    (whole / SUMS).write_text("".join(f"{digest}  {file}\n" for file, digest in sorted(sums.items())))
 
 
 def _take_name(whole: Path, folder: Path, replaced: Path) -> None:
@@ -109,13 +178,20 @@ def read_bundle(folder: Path) -> Bundle:
     manifest = decode_manifest(content, str(folder / MANIFEST))
     for name, digest in manifest.files.items():
         file = folder / name
-        if Path(name).name != name or not file.is_file():
+        if not _is_inside(name) or not file.is_file():
             raise VerificationError(f"bundle {folder}: {name} is missing; deploy again")
         if sha256_path(file) != digest or recorded.get(name) != digest:
             raise VerificationError(_changed(folder, name))
-    if manifest.files.get(manifest.artifact.path) != manifest.artifact.sha256:
+    artifact = folder / manifest.artifact.path
+    if not artifact.exists() or sha256_path(artifact) != manifest.artifact.sha256:
         raise VerificationError(_changed(folder, manifest.artifact.path))
     return Bundle(folder, manifest)
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a path of the manifest stays in the bundle."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _recorded(folder: Path) -> dict[str, str]:

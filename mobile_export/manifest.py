@@ -1,6 +1,6 @@
 """manifest.json: everything an app needs to run a bundle, and where every figure in it comes from."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -10,7 +10,8 @@ from device_profiler.targets import Target
 from device_profiler.workload import CascadePlan
 from mobile_export.artifact import Artifact, Quantization
 
-SCHEMA = 1
+SCHEMA = 2
+"""2 adds what the reference code of a bundle obeys: resolutions, temporal, self_check, mean and std of the input."""
 
 
 class SegmentationClass(msgspec.Struct, frozen=True):
@@ -21,10 +22,12 @@ class SegmentationClass(msgspec.Struct, frozen=True):
 
 
 class ImageInput(msgspec.Struct, frozen=True):
-    """What the first entry takes: RGB, `size` (height, width), one image.
+    """What the first entry takes: RGB, `size` (height, width), one image; others are resized to it by `resize`.
 
-    `low`, `high`: real values of black and white; normalisation is inside the network. `quantization`: how a real
-    value is stored; with scale 1 and zero point -128 a stored byte is the RGB byte minus 128.
+    `low`, `high`: real values of black and white; then `mean` is subtracted and by `std` divided, by channel: 0 and 1
+    where normalisation is inside the network. `quantization`: how that value is stored; with scale 1 and zero point
+    -128 a stored byte is the RGB byte minus 128. `resize`: "triangle" is the triangle filter, widened when shrinking
+    (Pillow's BILINEAR), the image's shape not kept.
     """
 
     size: tuple[int, int]
@@ -34,6 +37,9 @@ class ImageInput(msgspec.Struct, frozen=True):
     high: float = 255.0
     channels: Literal["RGB"] = "RGB"
     quantization: Quantization | None = None
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    resize: Literal["triangle"] = "triangle"
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -49,6 +55,49 @@ class Stage(msgspec.Struct, frozen=True):
     threshold: float | None
     finish: str | None
     rate: float
+
+
+class Resolution(msgspec.Struct, frozen=True):
+    """Another size that the same file runs at, with entries of its own that share the weights.
+
+    A host takes the size whose shape is nearest to the camera's. Thresholds and figures were validated at the
+    manifest's own `input` and `stages` only.
+    """
+
+    input: ImageInput
+    stages: tuple[Stage, ...]
+
+
+class Temporal(msgspec.Struct, frozen=True):
+    """How a host steadies video. Both only delay: no frame leaves less sure, no label appears that was not predicted.
+
+    `exit_margin`: added to the threshold of every exit before the one that the last frame took. `label_frames`: a pixel
+    takes a new label once it was seen in so many frames in a row; 1 shows every frame as it is.
+    """
+
+    exit_margin: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    label_frames: Annotated[int, msgspec.Meta(ge=1, le=60)] = 1
+
+
+class ExpectedAnswer(msgspec.Struct, frozen=True):
+    """The sample's answer at one exit: `labels` names a PGM file, `confidences` are those of the stages up to it."""
+
+    labels: str
+    confidences: tuple[float, ...]
+
+
+class SelfCheck(msgspec.Struct, frozen=True):
+    """What an app holds its phone against at the first start: the sample image, run to every exit in turn.
+
+    `image` names a PPM file of the network's size; `exit`: the exit that it takes as deployed, its confidences further
+    from the thresholds than `confidence_tolerance`. `label_agreement`: the least share of equal labels.
+    """
+
+    image: str
+    exit: int
+    answers: tuple[ExpectedAnswer, ...]
+    confidence_tolerance: float
+    label_agreement: float
 
 
 class LatencyFigure(msgspec.Struct, frozen=True):
@@ -122,7 +171,8 @@ class Licence(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The content of manifest.json. `created`: ISO 8601, UTC. `classes` in index order; `policy`: exit policy's name.
 
-    `files`: SHA-256 by file name of everything beside the manifest. `artifact.path` is relative to the bundle.
+    `files`: SHA-256 by path in the bundle of everything beside the manifest and SHA256SUMS. `artifact.path` is relative
+    to the bundle. `self_check` is absent in bundles of schema 1 only.
     """
 
     schema: int = SCHEMA
@@ -139,6 +189,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     licences: tuple[Licence, ...]
     certificate: Certificate | None = None
+    resolutions: tuple[Resolution, ...] = ()
+    temporal: Temporal = Temporal()
+    self_check: SelfCheck | None = None
     files: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
 

@@ -1,18 +1,17 @@
 """Running an artifact on this machine, in a process of its own, entry by entry or as the deployed cascade."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, cast
 
-import numpy as np
-
 from device_profiler.errors import InputError
 from device_profiler.workload import Array, CascadePlan
-from mobile_export.artifact import Quantization
+from mobile_export.glue.python.cascade import real_confidence, run_stages
 from mobile_export.runtimes import HostRuntime, load
 from mobile_export.worker import WorkerProcess
+
+__all__ = ["CascadeResult", "HostSession", "real_confidence", "run_cascade"]
 
 
 @dataclass(frozen=True)
@@ -119,28 +118,6 @@ def _open(path: Path, runtime: str, threads: int) -> Callable[[object], object]:
 
 
 def run_cascade(runtime: HostRuntime, plan: CascadePlan, image: Array) -> CascadeResult:
-    """The host's loop of a deployment: the next stage runs while the confidence stays below its threshold."""
-    start = time.perf_counter_ns()
-    if not plan.finish:
-        (labels,) = runtime.run(plan.stages[0], (image,))
-        return CascadeResult(0, (), labels, time.perf_counter_ns() - start)
-    handed_on, confidences = image, []
-    for position, stage in enumerate(plan.stages):
-        outputs = runtime.run(stage, (handed_on,))
-        if position == len(plan.stages) - 1:
-            (logits,) = outputs
-            break
-        handed_on, logits, stored = outputs
-        confidences.append(real_confidence(stored, runtime.output_quantization(stage)[2]))
-        if np.float32(confidences[-1]) >= np.float32(plan.thresholds[position]):
-            break
-    (labels,) = runtime.run(plan.finish[position], (logits,))
-    return CascadeResult(position, tuple(confidences), labels, time.perf_counter_ns() - start)
-
-
-def real_confidence(stored: Array, quantization: Quantization | None) -> float:
-    """The float32 confidence that the host compares: scale * (stored - zero_point), or the stored value itself."""
-    value = np.asarray(stored).reshape(-1)[0]
-    if quantization is None:
-        return float(np.float32(value))
-    return float(np.float32(quantization.scale) * np.float32(int(value) - quantization.zero_point))
+    """The host's loop of a deployment, by the reference code that every bundle carries."""
+    result = run_stages(runtime, plan.stages, plan.finish, plan.thresholds, image)
+    return CascadeResult(result.exit, result.confidences, result.labels, result.host_ns)

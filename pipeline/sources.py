@@ -15,6 +15,8 @@ GRAPH_CODE = (
     "mobile_export",
 )
 """What decides an exported program's graph."""
+NOT_GRAPH = ("bundle.py", "manifest.py", "self_check.py", "session.py", "glue")
+"""Of mobile_export: what only packs and runs what was exported."""
 
 
 @cache
@@ -25,4 +27,6 @@ def graph_code() -> str:
 
 
 def _python_files(place: Path) -> list[Path]:
-    return sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    if not place.is_dir():
+        return [place]
+    return sorted(file for file in place.rglob("*.py") if file.relative_to(place).parts[0] not in NOT_GRAPH)

@@ -16,7 +16,12 @@ from device_profiler.targets import Runtime
 from device_profiler.toolchain import INSTALL_CROSS_COMPILER, Compiler, cross_compiler, host_compiler
 
 _SOURCES = Path(__file__).parent / "source"
-_SHARED = ("tensor", "job", "results", "calls", "cascade", "main")
+_SHARED = ("tensor", "job", "results", "calls", "cascade", "cascade_job", "main")
+_CASCADE = ("model.h", "tensor.h", "tensor.cpp", "cascade.h", "cascade.cpp")
+_OWN: dict[Runtime, tuple[str, ...]] = {
+    "executorch": ("executorch_model.cpp",),
+    "litert": ("litert_api.h", "litert_model.cpp"),
+}
 _FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra", "-DC10_USING_CUSTOM_GENERATED_MACROS")
 # Every library is kept although the linker sees no call into it: kernels and backends register themselves when loaded.
 _LINK = ("-Wl,--no-as-needed", "-Wl,--allow-shlib-undefined", "-Wl,-rpath,$ORIGIN")
@@ -65,6 +70,11 @@ def build_runner(runtime: Runtime, machine: Machine = "phone") -> RunnerFolder:
     files = (program, *_runtime_libraries(runtime, machine), *c_libraries)
     key = _content_hash(files)[:24]
     return RunnerFolder(runtime, WHEELS[runtime].version, _archive(files, key), key, own_loader=machine == "phone")
+
+
+def cascade_sources(runtime: Runtime) -> tuple[Path, ...]:
+    """Sources of the cascade alone, without jobs and results: what an app builds from a bundle is this same code."""
+    return tuple(_SOURCES / name for name in (*_CASCADE, *_OWN[runtime]))
 
 
 def _content_hash(files: Sequence[Path]) -> str:

@@ -21,7 +21,7 @@ from mobile_export.manifest import (
     SegmentationClass,
     Stage,
 )
-from mobile_export.session import HostSession
+from mobile_export.self_check import Sample, make_sample
 
 COLOURS = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0))
 
@@ -59,11 +59,14 @@ def manifest(artifact: Artifact) -> Manifest:
     )
 
 
-@pytest.fixture
-def bundle(manifest: Manifest, artifact: Artifact, tmp_path: Path) -> Bundle:
+@pytest.fixture(scope="session")
+def sample(manifest: Manifest, artifact: Artifact) -> Sample:
     image = images(1, seed=7)
-    with HostSession(Path(artifact.path), "litert") as session:
-        stored = to_stored(artifact.entry("stage_0").inputs[0], image)
-        labels = session.run_cascade(manifest.plan, stored).labels
-    sample = image[0].transpose(1, 2, 0).astype(np.uint8)
-    return write_bundle(tmp_path / "deployment", manifest, Path(artifact.path), sample, labels)
+    stored = to_stored(artifact.entry("stage_0").inputs[0], image)
+    pixels = image[0].transpose(1, 2, 0).astype(np.uint8)
+    return make_sample(Path(artifact.path), "litert", manifest.plan, pixels, stored)
+
+
+@pytest.fixture
+def bundle(manifest: Manifest, artifact: Artifact, sample: Sample, tmp_path: Path) -> Bundle:
+    return write_bundle(tmp_path / "deployment", manifest, Path(artifact.path), sample)

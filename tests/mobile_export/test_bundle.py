@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jsonschema
 import msgspec
-import numpy as np
 import pytest
 
 from device_profiler.errors import InputError, VerificationError
@@ -16,10 +15,10 @@ from device_profiler.files import sha256_bytes
 from mobile_export import bundle as bundling
 from mobile_export.artifact import Artifact
 from mobile_export.bundle import Bundle, read_bundle, write_bundle
+from mobile_export.glue import glue_files
 from mobile_export.manifest import Manifest, schema_text
+from mobile_export.self_check import Sample
 
-SAMPLE = np.zeros((64, 64, 3), np.uint8)
-LABELS = np.zeros((1, 64, 64), np.int32)
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -27,10 +26,14 @@ def test_what_is_written_is_read(bundle: Bundle, manifest: Manifest) -> None:
     found = read_bundle(bundle.folder)
 
     assert found.manifest == bundle.manifest
-    assert msgspec.structs.replace(found.manifest, files={}, artifact=manifest.artifact) == manifest
+    assert msgspec.structs.replace(found.manifest, files={}, self_check=None, artifact=manifest.artifact) == manifest
     assert sorted(file.name for file in bundle.folder.iterdir()) == [
-        "SHA256SUMS", "expected.png", "labels.txt", "manifest.json", "model.tflite", "sample.png",
+        "SHA256SUMS", "expected.png", "glue", "labels.txt", "manifest.json", "manifest.schema.json", "model.tflite",
+        "sample.png", "self_check",
     ]
+    in_glue = {file.relative_to(bundle.folder / "glue").as_posix() for file in (bundle.folder / "glue").rglob("*.*")}
+    assert in_glue == set(glue_files("litert"))
+    assert {"python/cascade.py", "cpp/cascade.cpp", "cpp/litert_model.cpp"} <= in_glue
     assert (bundle.folder / "labels.txt").read_text().splitlines()[1] == "class 1"
     assert found.sample_image().shape == (64, 64, 3)
     assert found.expected_labels().max() < 5
@@ -49,7 +52,11 @@ def test_the_sums_are_in_sha256sums_format(bundle: Bundle) -> None:
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=bundle.folder, check=True)
 
 
-@pytest.mark.parametrize("name", ["model.tflite", "manifest.json", "labels.txt", "sample.png", "expected.png"])
+@pytest.mark.parametrize(
+    "name",
+    ["model.tflite", "manifest.json", "labels.txt", "sample.png", "expected.png", "self_check/exit_1.pgm",
+     "glue/python/cascade.py"],
+)
 def test_one_changed_byte_is_noticed(bundle: Bundle, name: str) -> None:
     file = bundle.folder / name
     content = bytearray(file.read_bytes())
@@ -59,7 +66,7 @@ def test_one_changed_byte_is_noticed(bundle: Bundle, name: str) -> None:
         read_bundle(bundle.folder)
 
 
-@pytest.mark.parametrize("name", ["model.tflite", "labels.txt", "sample.png", "expected.png", "SHA256SUMS"])
+@pytest.mark.parametrize("name", ["model.tflite", "labels.txt", "sample.png", "self_check/exit_0.pgm", "SHA256SUMS"])
 def test_a_missing_file_is_named(bundle: Bundle, name: str) -> None:
     (bundle.folder / name).unlink()
     with pytest.raises(VerificationError, match=f"{name} is missing"):
@@ -83,7 +90,7 @@ def rewrite_manifest(bundle: Bundle, change: Callable[[dict[str, object]], None]
 
 def test_a_newer_schema_asks_for_an_update(bundle: Bundle) -> None:
     rewrite_manifest(bundle, lambda content: content.update(schema=99, stages="whatever they will be"))
-    with pytest.raises(InputError, match="schema 99, this version reads up to 1: update"):
+    with pytest.raises(InputError, match="schema 99, this version reads up to 2: update"):
         read_bundle(bundle.folder)
 
 
@@ -99,31 +106,33 @@ def test_files_outside_the_folder_are_not_followed(bundle: Bundle) -> None:
         read_bundle(bundle.folder)
 
 
-def test_another_file_than_described_is_refused(manifest: Manifest, tmp_path: Path) -> None:
+def test_another_file_than_described_is_refused(manifest: Manifest, sample: Sample, tmp_path: Path) -> None:
     other = tmp_path / "other.tflite"
     other.write_bytes(b"other")
     with pytest.raises(VerificationError, match="not the file that the manifest describes"):
-        write_bundle(tmp_path / "deployment", manifest, other, SAMPLE, LABELS)
+        write_bundle(tmp_path / "deployment", manifest, other, sample)
     assert not (tmp_path / "deployment").exists()
 
 
 def test_a_failure_on_the_way_leaves_nothing(
-    manifest: Manifest, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manifest: Manifest, artifact: Artifact, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: Manifest) -> bytes:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(bundling, "encode_manifest", full)
     with pytest.raises(OSError, match="No space left"):
-        write_bundle(tmp_path / "deployment", manifest, Path(artifact.path), SAMPLE, LABELS)
+        write_bundle(tmp_path / "deployment", manifest, Path(artifact.path), sample)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_writing_again_replaces_the_whole(bundle: Bundle, manifest: Manifest, artifact: Artifact) -> None:
+def test_writing_again_replaces_the_whole(
+    bundle: Bundle, manifest: Manifest, artifact: Artifact, sample: Sample
+) -> None:
     (bundle.folder / "left over").write_text("from an older version")
     changed = msgspec.structs.replace(manifest, warnings=("measured on an emulated phone",))
 
-    write_bundle(bundle.folder, changed, Path(artifact.path), SAMPLE, LABELS)
+    write_bundle(bundle.folder, changed, Path(artifact.path), sample)
 
     assert read_bundle(bundle.folder).manifest.warnings == ("measured on an emulated phone",)
     assert not (bundle.folder / "left over").exists()
@@ -148,3 +157,4 @@ def test_a_written_manifest_fits_the_schema(bundle: Bundle) -> None:
     schema = json.loads((DOCS / "manifest.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(json.loads((bundle.folder / "manifest.json").read_text()), schema)
+    assert json.loads((bundle.folder / "manifest.schema.json").read_text()) == json.loads(schema_text())

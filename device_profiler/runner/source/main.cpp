@@ -4,7 +4,7 @@
 #include <exception>
 #include <iostream>
 
-#include "cascade.h"
+#include "cascade_job.h"
 
 namespace {
 
