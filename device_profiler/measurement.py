@@ -4,7 +4,8 @@ from typing import Literal
 
 import msgspec
 
-Provenance = Literal["measured", "emulated", "predicted"]
+Provenance = Literal["measured", "imported", "emulated", "predicted"]
+"""measured: by us on a real phone; imported: by another tool on a real phone, from its report."""
 
 
 class DeviceIdentity(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from device_profiler.files import write_atomic
 from pipeline.exit_statistics import ExitStatistics
 
 SCHEMA = 1
-PROVENANCES = ("measured", "emulated", "predicted")
+PROVENANCES = ("measured", "imported", "emulated", "predicted")
 # Latency is in ns; the same code searches any other additive cost.
 UNITS = ("ns", "multiply-adds", "bytes", "nJ")
 

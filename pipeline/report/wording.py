@@ -9,6 +9,7 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 
 PROVENANCE_MEANING = {
     "measured": "timed on a real phone",
+    "imported": "timed on a real phone by another tool, taken over from its report",
     "emulated": "counted on an emulated phone's virtual clock: the real programs ran, the time is an estimate",
     "predicted": "computed by a model of the device: the programs ran elsewhere, nothing was timed",
 }
@@ -125,9 +126,8 @@ def interval(timing: Timing) -> str:
     """The 95 % interval in words; why there is none, where there is none."""
     if timing.low_ns != timing.high_ns:
         return f"{duration(timing.low_ns)} to {duration(timing.high_ns)}"
-    return {"measured": "no spread", "emulated": "none: instructions are counted", "predicted": "none: computed"}[
-        timing.source.provenance
-    ]
+    reasons = {"emulated": "none: instructions are counted", "predicted": "none: computed"}
+    return reasons.get(timing.source.provenance, "no spread")
 
 
 def unit(source: TimingSource) -> str:
