@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from device_profiler.adb_server import server_phones
 from device_profiler.emulator.phone import start_phone, stop_phone
 from device_profiler.emulator.phone_profile import load_profile
 from device_profiler.emulator.registry import EmulatedPhone, list_phones
-from device_profiler.errors import DeviceError
+from device_profiler.errors import DeviceError, UnavailableError
+from device_profiler.leases import Lease, LeasedTransport, take
 from device_profiler.links import attached_serials
 from device_profiler.measurement import DeviceIdentity, Provenance
+from device_profiler.standing import check_standing, phone_key
 from device_profiler.targets import Target
 from device_profiler.transport import Transport, connect
 
@@ -89,7 +92,7 @@ class Device:
     """A phone chosen for a target, connected. As a context manager it gives the phone back, and stops one it started.
 
     `warning` is to be shown with every figure taken on it, or None. `emulated_phone` is set where this process
-    started it.
+    started it. `lease`: nobody else works on the phone meanwhile.
     """
 
     transport: Transport
@@ -97,6 +100,12 @@ class Device:
     warning: str | None = None
     emulated_phone: EmulatedPhone | None = None
     keep: bool = False
+    lease: Lease | None = None
+
+    @property
+    def key(self) -> str:
+        """The phone's name on this host, however it is reached."""
+        return phone_key(self.identity)
 
     @property
     def provenance(self) -> Provenance:
@@ -111,23 +120,28 @@ class Device:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; stop the emulated phone where this device started it (unless `keep`)."""
+        """Give the lease back, close the connection, stop the emulated phone where this device started it."""
+        lease, self.lease = self.lease, None
+        if lease:
+            lease.release(self.transport)
         self.transport.close()
         started, self.emulated_phone = self.emulated_phone, None
         if started and not self.keep and started in list_phones():
             stop_phone(started.address)
 
 
-def open_device(requested: str, target: Target, *, require_device: bool = False, keep: bool = False) -> Device:
-    """The phone that `--device requested` means for `target`: auto, emulated, SERIAL or HOST:PORT.
+def open_device(requested: str, target: Target, *, require_device: bool = False, keep: bool = False,
+                lease_token: str | None = None) -> Device:
+    """The phone that `--device requested` means for `target`, under a lease: auto, emulated, SERIAL or HOST:PORT.
 
-    auto takes an attached phone that matches the target, else an emulated one with a warning. An emulated phone that
-    was added with `devices add` is used again; one started here ends with the device, or with this process at the
-    latest, unless `keep`.
+    auto takes an attached phone that matches the target and is free, else an emulated one with a warning. An emulated
+    phone that was added with `devices add` is used again; one started here ends with the device, or with this process
+    at the latest, unless `keep`. `lease_token`: of the process that holds the phone already, for one that works for it.
 
     Raises:
         DeviceError: the phone is absent, is another model than the target's, or is an emulated one where
             `require_device` forbids that.
+        UnavailableError: somebody else has the phone (says who), or it is set aside (says why).
         InputError: malformed address.
     """
     if requested == EMULATED:
@@ -136,13 +150,19 @@ def open_device(requested: str, target: Target, *, require_device: bool = False,
         return _open_emulated(target, None, keep)
     if requested == AUTO:
         return _open_attached(target, require_device, keep)
-    device = _open_address(requested)
+    device = connect_device(requested)
     try:
         _check(device.identity, target, require_device)
+        return hold(device, lease_token)
     except DeviceError:
         device.close()
         raise
-    return device
+
+
+def attached_phones() -> tuple[str, ...]:
+    """Addresses of the phones on USB and of those that a running adb server lists; our own emulated ones are not."""
+    ours = {phone.address for phone in list_phones()}
+    return tuple(sorted({*attached_serials(), *(phone.serial for phone in server_phones())} - ours))
 
 
 def matches(identity: DeviceIdentity, target: Target) -> bool:
@@ -150,7 +170,26 @@ def matches(identity: DeviceIdentity, target: Target) -> bool:
     return all(identity.properties.get(key) == value for key, value in target.properties.items())
 
 
-def _open_address(address: str) -> Device:
+def hold(device: Device, token: str | None = None, *, even_set_aside: bool = False) -> Device:
+    """`device` under a lease of its own, or under that of `token`'s holder.
+
+    Raises:
+        UnavailableError: somebody else has the phone, or it is set aside (unless `even_set_aside`: for a self-test).
+    """
+    if not even_set_aside:
+        check_standing(device.key, device.identity.address)
+    device.lease = take(device.transport, device.identity, token=token)
+    device.transport = LeasedTransport(device.transport, device.lease)
+    return device
+
+
+def connect_device(address: str) -> Device:
+    """The phone at `address`, whatever it is, under no lease yet.
+
+    Raises:
+        DeviceError: it is absent, or no Android phone.
+        InputError: malformed address.
+    """
     transport = connect(address)
     try:
         return Device(transport, identify(transport))
@@ -171,15 +210,19 @@ def _check(identity: DeviceIdentity, target: Target, require_device: bool) -> No
 
 def _open_attached(target: Target, require_device: bool, keep: bool) -> Device:
     passed_over = []
-    for serial in attached_serials():
+    for serial in attached_phones():
         try:
-            device = _open_address(serial)
+            device = connect_device(serial)
         except DeviceError as error:
             passed_over.append(str(error))
             continue
-        if matches(device.identity, target):
-            return device
-        passed_over.append(f"{serial} is a {device.identity.model}")
+        if matches(device.identity, target) and not (require_device and device.identity.emulated):
+            try:
+                return hold(device)
+            except UnavailableError as error:
+                passed_over.append(str(error))
+        else:
+            passed_over.append(f"{serial} is a {device.identity.model}")
         device.close()
     found = f" ({'; '.join(passed_over)})" if passed_over else ""
     if require_device:
@@ -194,16 +237,20 @@ def _open_emulated(target: Target, warning: str | None, keep: bool) -> Device:
     wanted = load_profile(target.emulated)
     for phone in list_phones():
         if phone.profile == wanted.name and phone.shared:
-            device = _open_address(phone.address)
+            device = connect_device(phone.address)
             if device.identity.properties.get("ro.mess.profile") == wanted.identity():
-                log.info("using the running emulated %s at %s", wanted.title, phone.address)
-                device.warning = warning
-                return device
+                try:
+                    hold(device)
+                    log.info("using the running emulated %s at %s", wanted.title, phone.address)
+                    device.warning = warning
+                    return device
+                except UnavailableError as error:
+                    log.info("not the running emulated %s: %s", wanted.title, error)
             device.close()
     log.info("starting an emulated %s", wanted.title)
     phone = start_phone(wanted.name, keep=keep)
     try:
-        device = _open_address(phone.address)
+        device = hold(connect_device(phone.address))
     except BaseException:
         stop_phone(phone.address)
         raise

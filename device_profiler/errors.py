@@ -28,6 +28,14 @@ class DeviceError(PipelineError):
     exit_code = 4
 
 
+class InvalidMeasurementError(DeviceError):
+    """The phone ran everything, but its figures can't be trusted: they drifted, did not settle, or it was hot."""
+
+
+class UnavailableError(DeviceError):
+    """The phone works, but may not be used now: somebody else holds it, or it is set aside."""
+
+
 class VerificationError(PipelineError):
     """A check failed: parity, an undeclared fallback, a certificate, a hash."""
 

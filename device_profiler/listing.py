@@ -1,19 +1,27 @@
-"""What phones there are: emulated ones that run here, and those attached by USB."""
+"""What phones there are: emulated ones that run here, and those attached by USB or to a running adb server."""
+
+from typing import Literal
 
 import msgspec
 
-from device_profiler.device import identify, matches, read_state
+from device_profiler.device import attached_phones, identify, matches, read_state
 from device_profiler.emulator.registry import EmulatedPhone, list_phones
 from device_profiler.errors import DeviceError
-from device_profiler.links import attached_serials
+from device_profiler.leases import holder_elsewhere, holder_on_host
+from device_profiler.measurement import DeviceIdentity
+from device_profiler.standing import phone_key, standing_of
 from device_profiler.targets import all_targets
-from device_profiler.transport import connect
+from device_profiler.transport import Transport, connect
+
+Availability = Literal["free", "leased", "quarantined", "unreachable"]
 
 
 class ListedDevice(msgspec.Struct, frozen=True):
-    """One phone with the targets that it serves and its state; `problem` says why a phone could not be asked.
+    """One phone with the targets that it serves and its state.
 
-    `form` is set for an emulated phone of this project's own.
+    `problem` says why a phone could not be asked, `leased_by` who works on it (it is left alone then: `state` is
+    empty), `quarantined` why it is set aside; `faults` are its infrastructure faults in a row. `form` is set for an
+    emulated phone of this project's own.
     """
 
     address: str
@@ -26,12 +34,24 @@ class ListedDevice(msgspec.Struct, frozen=True):
     targets: tuple[str, ...] = ()
     state: dict[str, str] = {}
     problem: str | None = None
+    leased_by: str | None = None
+    quarantined: str | None = None
+    faults: tuple[str, ...] = ()
+
+    @property
+    def availability(self) -> Availability:
+        """Whether it can be measured on right now."""
+        if self.problem:
+            return "unreachable"
+        if self.quarantined:
+            return "quarantined"
+        return "leased" if self.leased_by else "free"
 
 
 def list_devices() -> list[ListedDevice]:
     """Every phone that can be found without being told its address; emulated ones first."""
     found = [describe(phone.address, phone) for phone in list_phones()]
-    return found + [describe(serial) for serial in attached_serials()]
+    return found + [describe(address) for address in attached_phones()]
 
 
 def describe(address: str, phone: EmulatedPhone | None = None) -> ListedDevice:
@@ -40,10 +60,18 @@ def describe(address: str, phone: EmulatedPhone | None = None) -> ListedDevice:
     try:
         with connect(address) as transport:
             identity = identify(transport)
-            state = read_state(transport)
+            leased_by = _leased_by(transport, identity)
+            state = {} if leased_by else read_state(transport)
     except DeviceError as error:
         return ListedDevice(address, emulated=phone is not None, form=form, problem=str(error))
+    standing = standing_of(phone_key(identity))
     return ListedDevice(
         address, emulated=identity.emulated, model=identity.model, soc=identity.soc, android=identity.android,
         fingerprint=identity.fingerprint, form=form, state=state,
-        targets=tuple(target.name for target in all_targets() if matches(identity, target)))
+        targets=tuple(target.name for target in all_targets() if matches(identity, target)),
+        leased_by=leased_by, quarantined=standing.quarantined, faults=standing.faults)
+
+
+def _leased_by(transport: Transport, identity: DeviceIdentity) -> str | None:
+    holder = holder_on_host(phone_key(identity)) or holder_elsewhere(transport)
+    return holder.who if holder else None

@@ -119,7 +119,8 @@ def _warn(device: Device, request: DeployRequest, workspace: Workspace) -> None:
 
 
 def _profile_request(network: Network, request: DeployRequest, device: Device) -> ProfileRequest:
-    return ProfileRequest(network.spec, network.policy, request.target, device.identity.address)
+    token = device.lease.token if device.lease else None
+    return ProfileRequest(network.spec, network.policy, request.target, device.identity.address, token)
 
 
 def _wait(profiling: BackgroundProfile, workspace: Workspace) -> Profile:

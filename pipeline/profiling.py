@@ -67,12 +67,13 @@ class Profile(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ProfileRequest:
-    """What a profiling process needs: structure, policy, target and where the phone is."""
+    """What a profiling process needs: structure, policy, target, where the phone is, and its holder's lease."""
 
     spec: ModelSpec
     policy: str
     target: Target
     address: str
+    lease_token: str | None = None
 
 
 class BackgroundProfile:
@@ -110,7 +111,7 @@ def answer_request(request: object) -> object:
     """The profile, or the error that stopped it (with its exit code)."""
     assert isinstance(request, ProfileRequest)
     try:
-        with open_device(request.address, request.target) as device, Store() as store:
+        with open_device(request.address, request.target, lease_token=request.lease_token) as device, Store() as store:
             return profile_parts(request, device, store)
     except PipelineError as error:
         return error

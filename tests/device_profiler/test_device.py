@@ -53,6 +53,8 @@ class ScriptedTransport:
 
     def shell(self, command: str, *, timeout_s: float = 30.0) -> ShellResult:
         self.asked.append(command)
+        if "mess-deploy.lease" in command:
+            return ShellResult(0, "lease taken\n")
         parts = [next((text for key, text in self.answers.items() if key in part), "") for part in command.split(";")
                  if "echo" not in part]
         return ShellResult(0, "__next__\n".join(parts))
@@ -186,6 +188,7 @@ def attached(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ScriptedTran
     phones: dict[str, ScriptedTransport] = {}
     monkeypatch.setattr(device, "attached_serials", lambda: tuple(phones))
     monkeypatch.setattr(device, "connect", lambda serial: phones[serial])
+    monkeypatch.setattr(device, "server_phones", lambda: ())
     yield phones
 
 
