@@ -15,6 +15,7 @@ from device_profiler.errors import InputError, VerificationError
 from device_profiler.files import sha256_bytes, sha256_path
 from device_profiler.workload import Array
 from mobile_export.glue import glue_files
+from mobile_export.glue.python import cascade
 from mobile_export.manifest import (
     ExpectedAnswer,
     Manifest,
@@ -55,6 +56,20 @@ class Bundle:
     def expected_labels(self) -> npt.NDArray[np.uint8]:
         """The label map that the deployment gives for the sample image, uint8 [H, W]."""
         return np.asarray(Image.open(self.folder / EXPECTED))
+
+    def stored(self, rgb: npt.NDArray[np.uint8]) -> Array:
+        """An image uint8 [H, W, 3] RGB of any size as the first stage takes it, by the bundle's reference code.
+
+        Raises:
+            BundleError: not such an image.
+        """
+        wanted = self.manifest.input
+        affine = wanted.quantization
+        taken = cascade.ImageInput(
+            wanted.size, wanted.layout, wanted.dtype, wanted.low, wanted.high, wanted.mean, wanted.std,
+            None if affine is None else cascade.Quantization(affine.scale, affine.zero_point),
+        )
+        return cascade.store_image(rgb, taken)
 
     def expected_sample(self) -> Sample:
         """The sample with the deployment's answer at every exit.

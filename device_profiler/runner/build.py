@@ -43,8 +43,12 @@ _ARM64_MACHINE = b"\xb7\x00"
 
 @dataclass(frozen=True)
 class RunnerFolder:
-    """What is pushed to a device: `archive`, a tar file whose files go into one folder. `key`: hash of them all."""
+    """What is pushed to a device: `archive`, a tar file whose files go into one folder. `key`: hash of them all.
 
+    `program`: name of the file that is run.
+    """
+
+    program: str
     runtime: Runtime
     runtime_version: str
     archive: Path
@@ -52,8 +56,8 @@ class RunnerFolder:
     own_loader: bool
 
     def command(self, folder: str) -> str:
-        """Shell command that runs the job whose path is appended, when the files lie in `folder` on the device."""
-        program = f"{folder}/{self.runtime}_runner"
+        """Shell command that takes the program's arguments, when the files lie in `folder` on the device."""
+        program = f"{folder}/{self.program}"
         return f"{folder}/{_LOADER} --library-path {folder} {program}" if self.own_loader else program
 
 
@@ -65,11 +69,18 @@ def build_runner(runtime: Runtime, machine: Machine = "phone") -> RunnerFolder:
             installed one lacks an arm64 C library where none can be fetched.
         DeviceError: a download or the compiler failed.
     """
+    sources = [_SOURCES / f"{stem}.cpp" for stem in (*_SHARED, f"{runtime}_model")]
+    return build_program(f"{runtime}_runner", sources, runtime, machine)
+
+
+def build_program(name: str, sources: Sequence[Path], runtime: Runtime, machine: Machine = "phone") -> RunnerFolder:
+    """A program on `runtime`, called `name`, from C++ `sources` with the headers beside them. Raises likewise."""
     compiler, c_libraries = _phone_compiler() if machine == "phone" else (host_compiler(), ())
-    program = _compile(runtime, machine, compiler)
+    program = _compile(name, sources, runtime, machine, compiler)
     files = (program, *_runtime_libraries(runtime, machine), *c_libraries)
     key = _content_hash(files)[:24]
-    return RunnerFolder(runtime, WHEELS[runtime].version, _archive(files, key), key, own_loader=machine == "phone")
+    version = WHEELS[runtime].version
+    return RunnerFolder(name, runtime, version, _archive(files, key), key, own_loader=machine == "phone")
 
 
 def cascade_sources(runtime: Runtime) -> tuple[Path, ...]:
@@ -81,14 +92,13 @@ def _content_hash(files: Sequence[Path]) -> str:
     return sha256_bytes(*(f"{file.name} {sha256_path(file)}\n".encode() for file in files))
 
 
-def _compile(runtime: Runtime, machine: Machine, compiler: Compiler) -> Path:
-    sources = [_SOURCES / f"{stem}.cpp" for stem in (*_SHARED, f"{runtime}_model")]
+def _compile(name: str, sources: Sequence[Path], runtime: Runtime, machine: Machine, compiler: Compiler) -> Path:
     wheel, folder = WHEELS[runtime], wheel_folder(runtime, machine)
     headers = []
     if wheel.headers is not None:
         headers = [folder / wheel.headers, folder / wheel.headers / "executorch/runtime/core/portable_type/c10"]
     libraries: Sequence[str | Path] = (*_LINK, *_runtime_libraries(runtime, machine))
-    return compiler.compile(sources, f"{runtime}_runner", flags=_FLAGS, include=headers, libraries=libraries)
+    return compiler.compile(sources, name, flags=_FLAGS, include=headers, libraries=libraries)
 
 
 def _runtime_libraries(runtime: Runtime, machine: Machine) -> tuple[Path, ...]:

@@ -158,15 +158,25 @@ def install(transport: Transport, runtime: Runtime, *, machine: Machine = "phone
         DeviceError: the build, a download or the push failed.
     """
     program = build_runner(runtime, machine)
-    folder = program_folder(root, program)
-    listing = transport.shell(f"cat {shlex.quote(folder)}/complete 2>/dev/null")
-    if listing.output.strip() != program.key:
-        _push_archive(transport, program.archive, folder)
-        _succeed(transport, f"echo {program.key} > {shlex.quote(folder)}/complete")
+    push_program(transport, program, root)
     transport.shell(
         f"find {shlex.quote(root)}/runs -mindepth 1 -maxdepth 1 -mtime +1 -exec rm -rf {{}} + 2>/dev/null; true"
     )
     return Runner(transport, program, root)
+
+
+def push_program(transport: Transport, program: RunnerFolder, root: str = DEVICE_FOLDER) -> str:
+    """Push a program into its folder under `root` on the device, unless it is there already; gives that folder.
+
+    Raises:
+        DeviceError: the push failed.
+    """
+    folder = program_folder(root, program)
+    listing = transport.shell(f"cat {shlex.quote(folder)}/complete 2>/dev/null")
+    if listing.output.strip() != program.key:
+        push_archive(transport, program.archive, folder)
+        _succeed(transport, f"echo {program.key} > {shlex.quote(folder)}/complete")
+    return folder
 
 
 def program_folder(root: str, program: RunnerFolder) -> str:
@@ -174,8 +184,12 @@ def program_folder(root: str, program: RunnerFolder) -> str:
     return f"{root}/runners/{program.runtime}-{program.key[:12]}"
 
 
-def _push_archive(transport: Transport, archive: Path, folder: str) -> None:
-    """Unpack a tar file into `folder` on the device."""
+def push_archive(transport: Transport, archive: Path, folder: str) -> None:
+    """Unpack a tar file into `folder` on the device.
+
+    Raises:
+        DeviceError: the push failed, or the phone refused.
+    """
     place, remote = shlex.quote(folder), f"{folder}/{archive.name}"
     _succeed(transport, f"mkdir -p {place}")
     _push_again_if_stuck(transport, archive, remote)

@@ -11,22 +11,35 @@ if TYPE_CHECKING:
     from mobile_export.manifest import Manifest
     from mobile_export.session import CascadeResult
 
-HELP = "run a deployed bundle on an image, on this machine"
+HELP = "run a deployed bundle on an image on this machine, or its self-check here or on a phone"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Bundle, image, and where the mask goes."""
+    """Bundle, image, where the mask goes; or the self-check."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `deploy` wrote: runs/NAME/deployment")
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="a photo in any format that Pillow reads")
+    parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="a photo in any format that Pillow reads")
     parser.add_argument("--output", type=Path, metavar="FILE.png", help="the mask (default: IMAGE with _mask.png)")
+    parser.add_argument("--self-check", action="store_true", help="run the bundle's sample to every exit and compare")
+    parser.add_argument(
+        "--device",
+        metavar="auto|SERIAL|HOST:PORT|emulated",
+        help="with --self-check: on this phone, by the bundle's C++ reference",
+    )
 
 
 def handle(arguments: argparse.Namespace) -> int:
     """Verify the bundle, run it, write the mask in the image's own size, and print what happened."""
+    from device_profiler.errors import InputError
     from mobile_export.bundle import read_bundle
     from pipeline.cli.output import emit
 
+    if arguments.self_check == (arguments.image is not None):
+        raise InputError("give an IMAGE, or --self-check without one; see `python -m pipeline run --help`")
+    if arguments.device and not arguments.self_check:
+        raise InputError("--device goes with --self-check: an IMAGE is run on this machine")
     bundle = read_bundle(arguments.bundle)
+    if arguments.self_check:
+        return _self_check(bundle, arguments)
     image = read_image(arguments.image)
     result = _run(bundle, image)
     output = arguments.output or arguments.image.with_name(f"{arguments.image.stem}_mask.png")
@@ -36,37 +49,61 @@ def handle(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _self_check(bundle: "Bundle", arguments: argparse.Namespace) -> int:
+    from pipeline.cli.output import emit
+
+    if arguments.device:
+        where, lines = _check_on_phone(bundle, arguments.device)
+    else:
+        where, lines = "this machine", _check_here(bundle)
+    record = {"bundle": str(bundle.folder), "on": where, "passed": True, "lines": list(lines)}
+    emit(record, [*lines, f"self-check passed on {where}"], arguments.json)
+    return 0
+
+
+def _check_here(bundle: "Bundle") -> tuple[str, ...]:
+    from mobile_export.self_check import compare_samples, make_sample
+
+    manifest, expected = bundle.manifest, bundle.expected_sample()
+    artifact, stored = manifest.artifact, bundle.stored(expected.image)
+    found = make_sample(bundle.artifact_path, artifact.runtime, manifest.plan, expected.image, stored)
+    return compare_samples(expected, found, artifact.precision)
+
+
+def _check_on_phone(bundle: "Bundle", device: str) -> tuple[str, tuple[str, ...]]:
+    from device_profiler.device import open_device
+    from mobile_export.reference_check import check_reference_on_phone
+
+    with open_device(device, bundle.manifest.target, require_device=False) as opened:
+        lines = check_reference_on_phone(bundle, opened.transport)
+        return f"{opened.identity.address} ({'emulated ' * opened.identity.emulated}{opened.identity.model})", lines
+
+
 def read_image(path: Path) -> "Image":
     """An image as RGB, turned as its EXIF data says.
 
     Raises:
-        InputError: no such file, or none that Pillow reads.
+        InputError: no such file, none that Pillow reads, or one with more than 8 bits a channel.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     from device_profiler.errors import InputError
+    from mobile_export.glue.python.cascade import BundleError
+    from mobile_export.glue.python.cascade import read_image as read
 
-    if not path.is_file():
-        raise InputError(f"no image at {path}")
     try:
-        with Image.open(path) as opened:
-            return ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is no image that can be read ({error}); give a PNG or JPEG file") from error
+        return Image.fromarray(read(path))
+    except BundleError as error:
+        raise InputError(str(error)) from error
 
 
 def _run(bundle: "Bundle", image: "Image") -> "CascadeResult":
     import numpy as np
-    from PIL.Image import Resampling
 
-    from mobile_export.boundary import to_stored
     from mobile_export.session import HostSession
 
     manifest = bundle.manifest
-    height, width = manifest.input.size
-    pixels = np.asarray(image.resize((width, height), Resampling.BILINEAR), np.float32)
-    port = manifest.artifact.entry(manifest.stages[0].entry).inputs[0]
-    stored = to_stored(port, pixels.transpose(2, 0, 1)[None])
+    stored = bundle.stored(np.asarray(image))
     with HostSession(bundle.artifact_path, manifest.artifact.runtime) as session:
         session.run_cascade(manifest.plan, stored)  # the first run sets kernels up: not what is timed
         return session.run_cascade(manifest.plan, stored)
