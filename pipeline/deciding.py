@@ -31,12 +31,14 @@ class SplitStatistics:
 class Decision:
     """The winner with what it is compared to; every candidate's figures are those of the search split.
 
+    single_fits: the strongest single exit meets the objective (else none does, and it is the most accurate one).
     certificate: where one was asked for; the winner's thresholds are then the certified ones.
     """
 
     winner: SearchResult
     reference: Candidate
     strongest_single: Candidate
+    single_fits: bool
     fronts: tuple[Front, ...]
     winner_by_macs: Configuration
     certificate: Certificate | None = None
@@ -62,13 +64,15 @@ def decide(
     winner, certificate = winning(splits, table, objective, promise), None
     if promise is not None and splits.certify is not None:
         winner, certificate = certified(statistics, splits.certify, table, objective, promise, winner)
+    single, single_fits = _single(statistics, table, objective)
     e, h = statistics.reference
     full = Configuration("budgeted", (e,), (statistics.heads[e][h],))
     settings = dict.fromkeys(("budgeted", objective.setting))
     return Decision(
         winner=winner,
         reference=evaluate_configuration(statistics, table, full),
-        strongest_single=_single(statistics, table, objective),
+        strongest_single=single,
+        single_fits=single_fits,
         fronts=tuple(front(statistics, table, replace(objective, setting=setting)) for setting in settings),
         winner_by_macs=_by_macs(statistics, table, cost, objective, winner),
         certificate=certificate,
@@ -84,12 +88,12 @@ def winning(
     return most_promising(splits.search, table, objective, promise, len(splits.certify.images))
 
 
-def _single(statistics: ExitStatistics, table: LatencyTable, objective: Objective) -> Candidate:
-    """The best single exit under the objective; where none meets it, the most accurate one."""
+def _single(statistics: ExitStatistics, table: LatencyTable, objective: Objective) -> tuple[Candidate, bool]:
+    """The best single exit under the objective, and that it meets it; where none does, the most accurate one."""
     try:
-        return strongest_single_exit(statistics, table, objective).candidate
+        return strongest_single_exit(statistics, table, objective).candidate, True
     except InfeasibleError:
-        return strongest_single_exit(statistics, table).candidate
+        return strongest_single_exit(statistics, table).candidate, False
 
 
 def macs_table(table: LatencyTable, cost: ModelCost) -> LatencyTable:

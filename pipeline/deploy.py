@@ -1,11 +1,8 @@
 """`deploy`: the ordered list of stages from data to a verified bundle."""
 
-from dataclasses import replace
-
 import msgspec
 
 from device_profiler.device import Device, open_device
-from device_profiler.errors import InfeasibleError
 from device_profiler.prediction import DeviceModel, load_model
 from device_profiler.store import Store
 from pipeline.bundling import make_bundle
@@ -16,24 +13,18 @@ from pipeline.data.source import SplitName
 from pipeline.deciding import Decision, Doubt, SplitStatistics, decide, doubts, winning
 from pipeline.deployment import Deployment, DeployRequest, Learned, TimedWhole
 from pipeline.durations import format_duration
-from pipeline.latency_table import LatencyTable
 from pipeline.model import MultiExitModel, count_model
 from pipeline.network import Network, float_statistics, obtain_checkpoint, prepare_network, trained_model
 from pipeline.profiling import BackgroundProfile, Profile, ProfileRequest
 from pipeline.proof import prove
 from pipeline.quantized_run import int8_statistics
 from pipeline.reporting import write_reports
-from pipeline.search.configuration import Candidate, Configuration
-from pipeline.search.evaluate import evaluate_configuration, routes
-from pipeline.search.objective import Objective
-from pipeline.search.runners_up import runners_up
-from pipeline.search.solver import search
+from pipeline.search.configuration import Configuration
+from pipeline.search.evaluate import routes
 from pipeline.shipping import Bench
+from pipeline.wholes import best_whole, measuring
 from pipeline.workspace import Workspace
 
-TABLE_ERROR = 0.03
-"""Relative error of sums of parts against wholes that runners-up are measured for."""
-ATTEMPTS = 3
 PHONE_CHECKS_PER_EXIT = 2
 
 
@@ -57,10 +48,9 @@ def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
             learned.model, learned.checkpoint, network.policy, request.target, network.source.train,
             network.source.test, workspace,
         )
-        measure = _Measure(bench, device, store, learned.statistics, learned.table)
-        winner = _best_whole(measure, decision, request.objective)
-        reference = measure.whole(decision.reference)
-        single = measure.whole(decision.strongest_single)
+        measure = measuring(bench, device, store, learned.statistics.test, learned.table)
+        winner = best_whole(measure, learned.statistics.search, learned.table, decision, request.objective)
+        reference, single = measure(decision.reference), measure(decision.strongest_single)
         proof = prove(winner.shipment, network.source, learned.statistics.test, workspace)
         phone = bench.check_on_phone(winner.shipment, device, _probes(learned.statistics, winner))
         bundle = make_bundle(
@@ -158,94 +148,6 @@ def _doubts(
     return doubts(learned.device_model, choose, decision.winner.configuration)
 
 
-class _Measure:
-    """Ships and times configurations whole, each once."""
-
-    def __init__(
-        self, bench: Bench, device: Device, store: Store, statistics: SplitStatistics, table: LatencyTable
-    ) -> None:
-        self._bench, self._device, self._store = bench, device, store
-        self.statistics, self.table = statistics, table
-        self._done: dict[tuple[object, ...], TimedWhole] = {}
-
-    def whole(self, candidate: Candidate) -> TimedWhole:
-        """The candidate as exported, verified and timed whole."""
-        configuration = candidate.configuration
-        key = (configuration.exits, configuration.heads, configuration.thresholds)
-        if key not in self._done:
-            shipment = self._bench.ship(configuration)
-            paths = self._bench.time_paths(shipment, self._device, self._store)
-            test = evaluate_configuration(self.statistics.test, self.table, configuration)
-            self._done[key] = TimedWhole(shipment, candidate, test, paths)
-        return self._done[key]
-
-
-def _best_whole(measure: _Measure, decision: Decision, objective: Objective) -> TimedWhole:
-    """The winner after measuring: it and its runner-up are timed whole, and the better one that keeps the bounds wins.
-
-    Where none keeps the latency bound whole, the search is asked again for as much less as the whole took more. A
-    certified winner has no rival: a certificate speaks of the one configuration that it was held for.
-
-    Raises:
-        InfeasibleError: the bound holds for sums of parts only, not for a whole.
-    """
-    asked, best = objective, decision.winner.candidate
-    if decision.certificate:
-        return _kept(measure.whole(best), objective)
-    for _ in range(ATTEMPTS):
-        rivals = runners_up(
-            measure.statistics.search, measure.table, asked, best.configuration, error=TABLE_ERROR, count=1
-        )
-        wholes = [measure.whole(candidate) for candidate in (best, *rivals)]
-        kept = [whole for whole in wholes if _keeps(whole, objective)]
-        if kept:
-            return min(kept, key=lambda whole: _rank(whole, objective))
-        asked = _tightened(asked, wholes[0])
-        best = search(measure.statistics.search, measure.table, asked).candidate
-    return _kept(measure.whole(best), objective)
-
-
-def _kept(whole: TimedWhole, objective: Objective) -> TimedWhole:
-    """The whole, where it keeps the latency bounds."""
-    if _keeps(whole, objective):
-        return whole
-    raise InfeasibleError(
-        f"nothing found keeps the latency bound when timed whole; the nearest takes "
-        f"{format_duration(whole.expected_ns(whole.search.exit_rates))} expected and {format_duration(whole.worst_ns)} "
-        f"at worst with mIoU {whole.search.miou:.4f}: raise the bound"
-    )
-
-
-def _keeps(whole: TimedWhole, objective: Objective) -> bool:
-    expected, worst = objective.max_latency_ns, objective.max_worst_latency_ns
-    return (expected is None or whole.expected_ns(whole.search.exit_rates) <= expected) and (
-        worst is None or whole.worst_ns <= worst
-    )
-
-
-def _rank(whole: TimedWhole, objective: Objective) -> tuple[float, float]:
-    latency = whole.expected_ns(whole.search.exit_rates)
-    return (latency, -whole.search.miou) if objective.cheapest else (-whole.search.miou, latency)
-
-
-def _tightened(objective: Objective, whole: TimedWhole) -> Objective:
-    """The objective with its bounds lowered by as much as the whole took more than its parts."""
-    excess = (
-        max(
-            whole.expected_ns(whole.search.exit_rates) / whole.search.latency_ns,
-            whole.worst_ns / whole.search.worst_latency_ns,
-            1.0,
-        )
-        * 1.001
-    )
-    latency, worst = objective.max_latency_ns, objective.max_worst_latency_ns
-    return replace(
-        objective,
-        max_latency_ns=None if latency is None else latency / excess,
-        max_worst_latency_ns=None if worst is None else worst / excess,
-    )
-
-
 def _probes(statistics: SplitStatistics, winner: TimedWhole) -> tuple[int, ...]:
     """Test images for the check on the phone: a few that leave at each exit."""
     left = routes(statistics.test, winner.shipment.configuration)
@@ -263,6 +165,7 @@ def result_lines(deployment: Deployment) -> list[str]:
     single, full = deployment.strongest_single, deployment.reference
     steps = " > ".join(f"{stage.exit} {stage.head} ({stage.rate:.0%})" for stage in manifest.stages)
     images, certificate = len(deployment.proof.answers.exits), deployment.decision.certificate
+    alone = "strongest single exit" if deployment.decision.single_fits else "most accurate single exit (no bound kept)"
     single_ns, full_ns = single.paths[0].median_ns, full.paths[0].median_ns
     return [
         f"{deployment.request.target.name}: {manifest.setting}, {steps}",
@@ -270,7 +173,7 @@ def result_lines(deployment: Deployment) -> list[str]:
         f"({expected.provenance}, timed whole)",
         f"  mIoU     {deployment.proof.miou:.4f} on {images} test images (the shipped file); full network "
         f"{full.test.miou:.4f}",
-        f"  against  strongest single exit {format_duration(single_ns)} ({single_ns / expected.value_ns:.2f}x), "
+        f"  against  {alone} {format_duration(single_ns)} ({single_ns / expected.value_ns:.2f}x), "
         f"mIoU {single.test.miou:.4f}; full network {format_duration(full_ns)} ({full_ns / expected.value_ns:.2f}x)",
         f"  checked  {len(manifest.artifact.parity.outputs) if manifest.artifact.parity else 0} outputs against eager "
         f"PyTorch, {deployment.phone[0].samples} images on the phone, "

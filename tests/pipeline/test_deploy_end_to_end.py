@@ -113,6 +113,27 @@ def test_a_second_run_reuses_everything_and_says_so(cpu: Ran, environment: dict[
     assert again.result["latency"]["by_exit"] == cpu.result["latency"]["by_exit"]
 
 
+def test_a_certified_deployment_carries_its_certificate(cpu: Ran, environment: dict[str, str], tmp_path: Path) -> None:
+    promised = ("--max-drop", "1pp", "--risk", "0.2", "--delta", "0.1")
+    ran = deployed(environment, tmp_path, "pixel7-cpu", *promised)
+    certificate = ran.result["certificate"]
+    assert (certificate["method"], certificate["epsilon"], certificate["delta"]) == ("ltt", 0.2, 0.1)
+    assert certificate["risk"] <= 0.2 and certificate["p_value"] <= 0.1
+    assert certificate["images"] == 48
+    shipped = [stage["threshold"] for stage in ran.result["stages"] if stage["threshold"] is not None]
+    assert shipped == certificate["thresholds"]
+
+
+def test_a_promise_beyond_the_images_fails_before_anything_is_trained(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    words = ("deploy", "--preset", "smoke", "--target", "pixel7-cpu", "--run", str(tmp_path), "--risk", "0.01")
+    done = pipeline(environment, *words, "--backbone", "efficientnet_lite0", code=5)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "the certify split has 48 images, risk 0.01 at delta 0.05 needs 299" in last
+    assert not (tmp_path / "checkpoint").exists()
+
+
 def test_the_configuration_file_repeats_the_run(cpu: Ran, environment: dict[str, str], tmp_path: Path) -> None:
     done = pipeline(
         environment, "deploy", "--config", str(cpu.run / "config.toml"), "--run", str(tmp_path / "again"), "--json"

@@ -1,0 +1,114 @@
+"""Configurations timed whole, and the choice among them: sums of parts rank, wholes decide."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from device_profiler.device import Device
+from device_profiler.errors import InfeasibleError
+from device_profiler.store import Store
+from pipeline.deciding import Decision
+from pipeline.deployment import TimedWhole
+from pipeline.durations import format_duration
+from pipeline.exit_statistics import ExitStatistics
+from pipeline.latency_table import LatencyTable
+from pipeline.search.configuration import Candidate
+from pipeline.search.evaluate import evaluate_configuration
+from pipeline.search.objective import Objective
+from pipeline.search.runners_up import runners_up
+from pipeline.search.solver import search
+from pipeline.shipping import Bench
+
+TABLE_ERROR = 0.03
+"""Relative error of sums of parts against wholes that runners-up are measured for."""
+ATTEMPTS = 3
+
+# The candidate as exported, verified and timed whole.
+Measure = Callable[[Candidate], TimedWhole]
+
+
+def measuring(bench: Bench, device: Device, store: Store, test: ExitStatistics, table: LatencyTable) -> Measure:
+    """Ships and times configurations whole, each once; `test`: what is reported of them."""
+    done: dict[tuple[object, ...], TimedWhole] = {}
+
+    def measure(candidate: Candidate) -> TimedWhole:
+        configuration = candidate.configuration
+        key = (configuration.exits, configuration.heads, configuration.thresholds)
+        if key not in done:
+            shipment = bench.ship(configuration)
+            paths = bench.time_paths(shipment, device, store)
+            reported = evaluate_configuration(test, table, configuration)
+            done[key] = TimedWhole(shipment, candidate, reported, paths)
+        return done[key]
+
+    return measure
+
+
+def best_whole(
+    measure: Measure, statistics: ExitStatistics, table: LatencyTable, decision: Decision, objective: Objective
+) -> TimedWhole:
+    """The winner after measuring: it, its runner-up and the strongest single exit are timed whole; the best one that
+    keeps the bounds wins.
+
+    Where none keeps the latency bound whole, the search is asked again for as much less as the whole took more. A
+    certified winner has no rival: a certificate speaks of the one configuration that it was held for.
+
+    Raises:
+        InfeasibleError: the bound holds for sums of parts only, not for a whole.
+    """
+    asked, best = objective, decision.winner.candidate
+    if decision.certificate:
+        return _kept(measure(best), objective)
+    single = (decision.strongest_single,) if decision.single_fits else ()
+    for _ in range(ATTEMPTS):
+        rivals = runners_up(statistics, table, asked, best.configuration, error=TABLE_ERROR, count=1)
+        wholes = [measure(candidate) for candidate in (best, *rivals, *single)]
+        kept = [whole for whole in wholes if _keeps(whole, objective)]
+        if kept:
+            return min(kept, key=lambda whole: _rank(whole, objective))
+        asked = _tightened(asked, wholes[0])
+        try:
+            best = search(statistics, table, asked).candidate
+        except InfeasibleError:
+            break
+    return _kept(measure(best), objective)
+
+
+def _kept(whole: TimedWhole, objective: Objective) -> TimedWhole:
+    """The whole, where it keeps the latency bounds."""
+    if _keeps(whole, objective):
+        return whole
+    raise InfeasibleError(
+        f"nothing found keeps the latency bound when timed whole; the nearest takes "
+        f"{format_duration(whole.expected_ns(whole.search.exit_rates))} expected and {format_duration(whole.worst_ns)} "
+        f"at worst with mIoU {whole.search.miou:.4f}: raise the bound"
+    )
+
+
+def _keeps(whole: TimedWhole, objective: Objective) -> bool:
+    expected, worst = objective.max_latency_ns, objective.max_worst_latency_ns
+    return (expected is None or whole.expected_ns(whole.search.exit_rates) <= expected) and (
+        worst is None or whole.worst_ns <= worst
+    )
+
+
+def _rank(whole: TimedWhole, objective: Objective) -> tuple[float, float]:
+    latency = whole.expected_ns(whole.search.exit_rates)
+    return (latency, -whole.search.miou) if objective.cheapest else (-whole.search.miou, latency)
+
+
+def _tightened(objective: Objective, whole: TimedWhole) -> Objective:
+    """The objective with its bounds lowered by as much as the whole took more than its parts."""
+    excess = (
+        max(
+            whole.expected_ns(whole.search.exit_rates) / whole.search.latency_ns,
+            whole.worst_ns / whole.search.worst_latency_ns,
+            1.0,
+        )
+        * 1.001
+    )
+    latency, worst = objective.max_latency_ns, objective.max_worst_latency_ns
+    return replace(
+        objective,
+        max_latency_ns=None if latency is None else latency / excess,
+        max_worst_latency_ns=None if worst is None else worst / excess,
+    )
