@@ -37,15 +37,7 @@ class ListedDevice(msgspec.Struct, frozen=True):
     leased_by: str | None = None
     quarantined: str | None = None
     faults: tuple[str, ...] = ()
-
-    @property
-    def availability(self) -> Availability:
-        """Whether it can be measured on right now."""
-        if self.problem:
-            return "unreachable"
-        if self.quarantined:
-            return "quarantined"
-        return "leased" if self.leased_by else "free"
+    availability: Availability = "free"
 
 
 def list_devices() -> list[ListedDevice]:
@@ -63,13 +55,15 @@ def describe(address: str, phone: EmulatedPhone | None = None) -> ListedDevice:
             leased_by = _leased_by(transport, identity)
             state = {} if leased_by else read_state(transport)
     except DeviceError as error:
-        return ListedDevice(address, emulated=phone is not None, form=form, problem=str(error))
+        return ListedDevice(address, emulated=phone is not None, form=form, problem=str(error),
+                            availability="unreachable")
     standing = standing_of(phone_key(identity))
     return ListedDevice(
         address, emulated=identity.emulated, model=identity.model, soc=identity.soc, android=identity.android,
         fingerprint=identity.fingerprint, form=form, state=state,
         targets=tuple(target.name for target in all_targets() if matches(identity, target)),
-        leased_by=leased_by, quarantined=standing.quarantined, faults=standing.faults)
+        leased_by=leased_by, quarantined=standing.quarantined, faults=standing.faults,
+        availability="quarantined" if standing.quarantined else "leased" if leased_by else "free")
 
 
 def _leased_by(transport: Transport, identity: DeviceIdentity) -> str | None:

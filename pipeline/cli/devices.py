@@ -1,32 +1,45 @@
-"""`devices`: list the phones that can be reached, start and stop emulated ones."""
+"""`devices`: list the phones that can be reached, start and stop emulated ones, test them and set them aside."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
-from device_profiler.errors import InputError
+from device_profiler.errors import DeviceError, InputError
 
 if TYPE_CHECKING:
     from device_profiler.listing import ListedDevice
 
-HELP = "list phones; start (add) and stop (remove) emulated ones"
-LIST, ADD, REMOVE = "list", "add", "remove"
+HELP = "list phones; start (add) and stop (remove) emulated ones; self-test, quarantine and release them"
+LIST, ADD, REMOVE, SELF_TEST, QUARANTINE, RELEASE = "list", "add", "remove", "self-test", "quarantine", "release"
+_WITH_ADDRESS = {
+    REMOVE: "the address of an emulated phone",
+    SELF_TEST: "the phone to test",
+    QUARANTINE: "the phone to set aside",
+    RELEASE: "the phone to take back",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`devices`, `devices add --emulated PROFILE [--form FORM]`, `devices remove ADDRESS`."""
-    parser.add_argument("action", nargs="?", choices=(LIST, ADD, REMOVE), default=LIST, help="default: list")
-    parser.add_argument("address", nargs="?", metavar="ADDRESS", help="the emulated phone to remove, HOST:PORT")
-    parser.add_argument("--emulated", metavar="PROFILE", help="the phone to emulate, such as pixel7")
+    """`devices [ACTION] [ADDRESS] [options]`."""
+    parser.add_argument(
+        "action", nargs="?", choices=(LIST, ADD, *_WITH_ADDRESS), default=LIST,
+        help="default: list. self-test tries what measurements lean on: a phone that passes is taken back, one that "
+        "fails is set aside, as one is after 3 infrastructure faults in a row; release is a self-test, by its purpose",
+    )
+    parser.add_argument("address", nargs="?", metavar="ADDRESS", help="SERIAL, HOST:PORT or adb-server:SERIAL")
+    parser.add_argument("--emulated", metavar="PROFILE", help="add: the phone to emulate, such as pixel7")
     parser.add_argument("--form", choices=("namespace", "proot", "vm"),
-                        help="how to emulate it (default: the best that this machine allows)")
+                        help="add: how to emulate it (default: the best that this machine allows)")
+    parser.add_argument("--reason", metavar="TEXT", help="quarantine: why, for whoever wants to use the phone")
 
 
 def handle(arguments: argparse.Namespace) -> int:
     """Carry out the action and print the phones that it is about."""
     _check(arguments)
-    return {LIST: _list, ADD: _add, REMOVE: _remove}[arguments.action](arguments)
+    actions = {LIST: _list, ADD: _add, REMOVE: _remove, SELF_TEST: _self_test, QUARANTINE: _quarantine,
+               RELEASE: _self_test}
+    return actions[arguments.action](arguments)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -38,15 +51,19 @@ def _check(arguments: argparse.Namespace) -> None:
     action = arguments.action
     if action != ADD and (arguments.emulated or arguments.form):
         raise InputError(f"--emulated and --form belong to `devices {ADD}`, not to `devices {action}`")
-    if action != REMOVE and arguments.address:
+    if action != QUARANTINE and arguments.reason:
+        raise InputError(f"--reason belongs to `devices {QUARANTINE}`, not to `devices {action}`")
+    if action not in _WITH_ADDRESS and arguments.address:
         raise InputError(f"`devices {action}` takes no address, but got {arguments.address!r}; a phone on the network "
                          f"needs no adding: use --device HOST:PORT")
     if action == ADD and not arguments.emulated:
         from device_profiler.emulator.phone_profile import known_profiles
 
         raise InputError(f"`devices {ADD}` wants --emulated PROFILE; known profiles: {', '.join(known_profiles())}")
-    if action == REMOVE and not arguments.address:
-        raise InputError(f"`devices {REMOVE}` wants the address of an emulated phone; `devices` lists them")
+    if action in _WITH_ADDRESS and not arguments.address:
+        raise InputError(f"`devices {action}` wants {_WITH_ADDRESS[action]}; `devices` lists them")
+    if action == QUARANTINE and not arguments.reason:
+        raise InputError(f"`devices {QUARANTINE}` wants --reason TEXT: others will ask why the phone is set aside")
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -79,12 +96,45 @@ def _remove(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _self_test(arguments: argparse.Namespace) -> int:
+    from device_profiler.self_test import self_test
+    from pipeline.cli.output import emit
+
+    done = self_test(arguments.address)
+    lines = [f"{'passed' if check.passed else 'FAILED'}  {check.name:<10} {check.told}" for check in done.checks]
+    verdict = "it is in use" if done.passed else f"it is set aside: {done.quarantined}"
+    emit(done, [*lines, f"{done.address} ({done.model}): {verdict}"], arguments.json)
+    return 0 if done.passed else DeviceError.exit_code
+
+
+def _quarantine(arguments: argparse.Namespace) -> int:
+    from device_profiler.device import connect_device
+    from device_profiler.standing import quarantine
+    from pipeline.cli.output import emit
+
+    with connect_device(arguments.address) as device:
+        standing = quarantine(device.key, arguments.reason)
+    told = f"{arguments.address} is set aside since {standing.since}: {standing.quarantined}"
+    emit({"quarantined": [arguments.address], "reason": standing.quarantined, "since": standing.since},
+         [told, f"`devices {RELEASE} {arguments.address}` takes it back once it passes its self-test"], arguments.json)
+    return 0
+
+
 def _line(device: ListedDevice) -> str:
     if device.problem:
         return f"{device.address:<22} {device.problem}"
     kind = f"emulated ({device.form or 'by another tool'})" if device.emulated else "attached"
     targets = ", ".join(device.targets) or "no target"
-    return f"{device.address:<22} {device.model} ({device.soc}), {kind}; for {targets}; {_state(device.state)}"
+    return f"{device.address:<22} {device.model} ({device.soc}), {kind}; for {targets}; {_use(device)}"
+
+
+def _use(device: ListedDevice) -> str:
+    """Free, or who has it, or why it is set aside; with the phone's state where that was asked for."""
+    if device.quarantined:
+        return f"quarantined: {device.quarantined}"
+    if device.leased_by:
+        return f"leased by {device.leased_by}"
+    return f"free; {_state(device.state)}"
 
 
 def _state(state: dict[str, str]) -> str:

@@ -29,7 +29,15 @@ def test_a_phone_is_added_listed_and_removed() -> None:
         assert device["emulated"] and device["model"] == "Pixel 7" and "pixel7-cpu" in device["targets"]
         listed = json.loads(devices("--json").stdout)["devices"]
         assert [item for item in listed if item["address"] == address] == [device]
+        assert device["availability"] == "free"
         assert f"{address}" in devices().stdout
+        aside = devices("quarantine", address, "--reason", "its cable is loose")
+        assert aside.returncode == 0, aside.stderr
+        assert "quarantined: its cable is loose" in devices().stdout
+        tested = devices("self-test", address, "--json")
+        assert tested.returncode == 0, tested.stdout + tested.stderr
+        assert {check["name"] for check in json.loads(tested.stdout)["checks"]} >= {"files", "runner", "commands"}
+        assert "quarantined" not in devices().stdout
     finally:
         removed = devices("remove", address, "--json")
     assert json.loads(removed.stdout) == {"removed": [address]}
@@ -44,6 +52,9 @@ def test_a_phone_is_added_listed_and_removed() -> None:
         (("remove",), "wants the address of an emulated phone"),
         (("remove", "127.0.0.1:1"), "no emulated phone at '127.0.0.1:1'"),
         (("list", "127.0.0.1:1"), "takes no address"),
+        (("self-test",), "wants the phone to test"),
+        (("quarantine", "127.0.0.1:1"), "wants --reason TEXT"),
+        (("release", "127.0.0.1:1", "--reason", "x"), "belongs to `devices quarantine`"),
         (("--form", "vm"), "belong to `devices add`"),
     ],
 )
