@@ -1,13 +1,22 @@
 """Example images of a deployment: easy ones that left early and hard ones that went on, with every mask on the way."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from device_profiler.workload import Array
+from mobile_export.boundary import to_real
 from mobile_export.session import HostSession, real_confidence
 from pipeline.data.source import Sample
 from pipeline.deployment import Deployment
-from pipeline.evaluation import label_map
-from pipeline.report import Example, ExampleStep, encode_labels, encode_photo
+from pipeline.evaluation import label_map, to_images
+from pipeline.exit_statistics import ExitStatistics
+from pipeline.model import MultiExitModel
+from pipeline.policy import Finish
+from pipeline.report import Example, ExampleStep, encode_confidence, encode_labels, encode_photo
 from pipeline.shipping import Shipment, stored_image
 
 PER_EXIT = 3
@@ -15,11 +24,19 @@ PER_EXIT = 3
 
 def examples(deployment: Deployment) -> tuple[Example, ...]:
     """A few test images for every selected exit: the one it does best on, one in the middle, and its worst."""
-    shipment, split = deployment.winner.shipment, deployment.network.source.test
-    classes = deployment.network.source.classes
+    shipment, learned = deployment.winner.shipment, deployment.learned
+    network = _Network(learned.model, best_heads(learned.statistics.test))
     chosen = [i for n in range(len(shipment.plan.stages)) for i in _picked(deployment, n)]
     with HostSession(shipment.file, shipment.artifact.runtime) as session:
-        return tuple(_example(deployment, shipment, session, index, split[index], classes.ignore) for index in chosen)
+        return tuple(_example(deployment, _Shipped(shipment, session), network, index) for index in chosen)
+
+
+def best_heads(statistics: ExitStatistics) -> tuple[int, ...]:
+    """The head with the highest mIoU of every exit."""
+    return tuple(
+        max((h for h, name in enumerate(names) if name), key=lambda h: statistics.miou(e, h))
+        for e, names in enumerate(statistics.heads)
+    )
 
 
 def _picked(deployment: Deployment, position: int) -> list[int]:
@@ -33,50 +50,127 @@ def _picked(deployment: Deployment, position: int) -> list[int]:
     return [int(ordered[place]) for place in places]
 
 
-def _example(
-    deployment: Deployment, shipment: Shipment, session: HostSession, index: int, sample: Sample, ignore: int
-) -> Example:
+@dataclass(frozen=True)
+class _Said:
+    """What one exit says about an image: labels [H, W], confidence, logits [C, h, w] (None: the program keeps them)."""
+
+    labels: Array
+    confidence: float | None
+    logits: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class _Shipped:
+    """The shipped file, run stage by stage."""
+
+    shipment: Shipment
+    session: HostSession
+
+    def say(self, image: Array, left: int) -> list[_Said]:
+        """What every stage up to position `left` says of an image as the first stage stores it."""
+        said, value = [], image
+        for n in range(left + 1):
+            outputs = self.session.run(self.shipment.plan.stages[n], (value,))
+            said.append(self._read(n, outputs))
+            value = outputs[0]
+        return said
+
+    def _read(self, n: int, outputs: tuple[Array, ...]) -> _Said:
+        plan, artifact = self.shipment.plan, self.shipment.artifact
+        if not plan.finish:
+            return _Said(outputs[0], None, None)
+        ports = artifact.entry(plan.stages[n]).outputs
+        place = 0 if n == len(plan.stages) - 1 else 1
+        confidence = real_confidence(outputs[2], ports[2].quantization) if place else None
+        (labels,) = self.session.run(plan.finish[n], (outputs[place],))
+        return _Said(labels, confidence, to_real(ports[place], outputs[place])[0])
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The fp32 network as trained; `best`: its best head by exit."""
+
+    model: MultiExitModel
+    best: tuple[int, ...]
+
+    @torch.inference_mode()
+    def logits(self, sample: Sample) -> list[list[torch.Tensor]]:
+        """Logits [1, C, h, w] by exit and head."""
+        found: list[list[torch.Tensor]] = self.model(to_images(sample.image[None]))
+        return found
+
+    def labels(self, logits: torch.Tensor) -> Array:
+        """The label map [1, H, W], enlarged as deployed."""
+        labels: Array = Finish(self.model.spec.size)(logits).numpy()
+        return labels
+
+
+def _example(deployment: Deployment, shipped: _Shipped, network: _Network, index: int) -> Example:
+    source, shipment = deployment.network.source, shipped.shipment
+    sample, ignore = source.test[index], source.classes.ignore
     left = int(deployment.proof.answers.exits[index])
-    value = stored_image(shipment.artifact, shipment.plan, deployment.network.source.test, index)
-    steps = []
-    for n in range(left + 1):
-        outputs = session.run(shipment.plan.stages[n], (value,))
-        last = n == len(shipment.plan.stages) - 1
-        confidence = None
-        if not last:
-            value, logits = outputs[0], outputs[1]
-            port = shipment.artifact.entry(shipment.plan.stages[n]).outputs[2]
-            confidence = real_confidence(outputs[2], port.quantization)
-        else:
-            logits = outputs[0]
-        labels = session.run(shipment.plan.finish[n], (logits,))[0] if shipment.plan.finish else logits
-        steps.append(_step(shipment, n, label_map(labels, sample.mask), sample, ignore, confidence, last))
+    said = shipped.say(stored_image(shipment.artifact, shipment.plan, source.test, index), left)
+    logits = network.logits(sample)
     return Example(
         name=sample.id,
         photo=encode_photo(sample.image),
         truth=encode_labels(_truth(sample, ignore)),
-        steps=tuple(steps),
+        steps=tuple(_step(shipment, n, one, logits, network.model, sample, ignore) for n, one in enumerate(said)),
+        others=_others(network, logits, shipment.configuration.exits[: left + 1], sample, ignore),
     )
 
 
 def _step(
     shipment: Shipment,
     n: int,
-    labels: NDArray[np.int64],
+    said: _Said,
+    logits: Sequence[Sequence[torch.Tensor]],
+    model: MultiExitModel,
     sample: Sample,
     ignore: int,
-    confidence: float | None,
-    last: bool,
 ) -> ExampleStep:
-    counted = sample.mask != ignore
-    agreement = float((labels == sample.mask)[counted].mean()) if counted.any() else 1.0
+    configuration, labels = shipment.configuration, label_map(said.labels, sample.mask)
+    e, last = configuration.exits[n], n == len(shipment.plan.stages) - 1
+    own = said.logits
+    fp32 = logits[e][model.spec.heads[e].index(configuration.heads[n])][0].numpy()
     return ExampleStep(
-        exit=shipment.configuration.exits[n],
-        confidence=confidence,
+        exit=e,
+        confidence=said.confidence,
         threshold=None if last else shipment.plan.thresholds[n],
         mask=encode_labels(labels),
-        agreement=agreement,
+        agreement=_agreement(labels, sample, ignore),
+        confidence_map=encode_confidence(top_probability(fp32 if own is None else own)),
+        map_by="fp32 network" if own is None else "shipped file",
     )
+
+
+def _others(
+    network: _Network,
+    logits: Sequence[Sequence[torch.Tensor]],
+    visited: Sequence[int],
+    sample: Sample,
+    ignore: int,
+) -> tuple[ExampleStep, ...]:
+    """What the candidate exits that the image did not visit would have said."""
+    steps = []
+    for e in (e for e in range(len(logits)) if e not in visited):
+        labels = label_map(network.labels(logits[e][network.best[e]]), sample.mask)
+        agreement = _agreement(labels, sample, ignore)
+        steps.append(
+            ExampleStep(exit=e, confidence=None, threshold=None, mask=encode_labels(labels), agreement=agreement)
+        )
+    return tuple(steps)
+
+
+def top_probability(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Top-1 softmax probability [h, w] of logits [C, h, w]."""
+    powers = np.exp(logits - logits.max(axis=0, keepdims=True))
+    return np.asarray(powers.max(axis=0) / powers.sum(axis=0), dtype=np.float32)
+
+
+def _agreement(labels: NDArray[np.int64], sample: Sample, ignore: int) -> float:
+    counted = sample.mask != ignore
+    return float((labels == sample.mask)[counted].mean()) if counted.any() else 1.0
 
 
 def _truth(sample: Sample, ignore: int) -> NDArray[np.int64]:

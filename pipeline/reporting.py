@@ -1,20 +1,22 @@
 """Fills the report's record from a finished deployment and writes report.json, report.html and front.json."""
 
-import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import cast
 
 import msgspec
 import numpy as np
 
 from device_profiler.files import write_atomic
 from mobile_export.artifact import Artifact
-from pipeline.bundling import class_ious, package_versions
+from pipeline.bundling import class_ious
 from pipeline.costing import finish_ns, part_cost
 from pipeline.deciding import macs_table
 from pipeline.deployment import Deployment, TimedWhole
 from pipeline.evaluation import constant_miou, majority_class
+from pipeline.evidence import entry_facts, quantisation_facts, repeat_facts, shipped_facts
 from pipeline.exit_statistics import ExitStatistics, mean_iou
+from pipeline.fronts import ReadFront, every_front
 from pipeline.gallery import examples
 from pipeline.model import count_model
 from pipeline.partition import block_entry, finish_entry, head_entry
@@ -29,11 +31,11 @@ from pipeline.report import (
     DataFacts,
     ExitGroup,
     ExitScore,
+    FrontFacts,
     MajorityGuess,
     ParityCheck,
     PartTiming,
     PathTiming,
-    Repeat,
     Reused,
     RunReport,
     Score,
@@ -58,9 +60,10 @@ from pipeline.workspace import Workspace
 
 def write_reports(deployment: Deployment, workspace: Workspace) -> None:
     """Write front.json, report.json and report.html into the run folder."""
-    front = msgspec.json.format(msgspec.json.encode(deployment.decision.fronts), indent=1)
-    write_atomic(workspace.run / "front.json", front)
-    report = _Facts(deployment, workspace).report()
+    fronts = every_front(deployment, workspace)
+    content = msgspec.json.encode([read.front for read in fronts])
+    write_atomic(workspace.run / "front.json", msgspec.json.format(content, indent=1))
+    report = _Facts(deployment, workspace, fronts).report()
     write_report(report, workspace.run / JSON_NAME)
     render(report, workspace.run / HTML_NAME)
 
@@ -68,8 +71,8 @@ def write_reports(deployment: Deployment, workspace: Workspace) -> None:
 class _Facts:
     """One deployment as the report's record."""
 
-    def __init__(self, deployment: Deployment, workspace: Workspace) -> None:
-        self.deployment, self.workspace = deployment, workspace
+    def __init__(self, deployment: Deployment, workspace: Workspace, fronts: Sequence[ReadFront]) -> None:
+        self.deployment, self.workspace, self.fronts = deployment, workspace, fronts
         self.spec = deployment.network.spec
         self.learned = deployment.learned
         self.test, self.search = self.learned.statistics.test, self.learned.statistics.search
@@ -99,22 +102,27 @@ class _Facts:
             reference=self._whole(d.reference),
             strongest_single=self._whole(d.strongest_single),
             singles=self._singles(),
-            front=tuple(self._candidate(found, None) for front in d.decision.fronts for found in front.points),
+            front=tuple(self._on_front(found, read.front.setting) for read in self.fronts for found in read.points),
+            fronts=tuple(_front_facts(read) for read in self.fronts),
             parts=self._parts(),
             exit_scores=self._exit_scores(),
             majority=self._majority(),
             groups=self._groups(),
             near_threshold=d.proof.near_threshold,
+            shipped=shipped_facts(d),
+            certificate=d.bundle.manifest.certificate,
             examples=examples(d),
             parity=self._parity(),
             artifacts=self._artifacts(),
+            entries=entry_facts(d.bundle.manifest.artifact),
+            quantisation=quantisation_facts(d, self.workspace),
             sensitivity=self._sensitivity(),
             winner_by_macs=_choice(d.decision.winner_by_macs),
             state_before=first.state_before,
             state_after=first.state_after,
             reused=tuple(Reused(stage=r.stage, what=r.what) for r in self.workspace.reused),
             stages=tuple(StageTime(stage=s.stage, seconds=s.seconds, beside=s.beside) for s in self.workspace.spans),
-            repeat=self._repeat(),
+            repeat=repeat_facts(d),
             warnings=tuple(self.workspace.warnings),
         )
 
@@ -153,6 +161,20 @@ class _Facts:
             test=None if test is None else _score(test, self.test),
             macs=macs,
         )
+
+    def _on_front(self, found: Found, setting: str) -> Candidate:
+        """A Pareto point under the setting that it was found in."""
+        configuration = found.configuration
+        macs = None
+        if setting != "anytime":
+            macs = evaluate_configuration(self.search, self.macs, configuration).latency_ns
+        choice = Choice(
+            setting=cast(Setting, setting),
+            exits=configuration.exits,
+            heads=configuration.heads,
+            thresholds=configuration.thresholds,
+        )
+        return Candidate(choice=choice, search=_score(found, None), macs=macs)
 
     def _singles(self) -> tuple[Candidate, ...]:
         found = []
@@ -268,12 +290,6 @@ class _Facts:
             for doubt in self.deployment.doubts
         )
 
-    def _repeat(self) -> Repeat:
-        config = self.deployment.run / "config.toml"
-        command = f"python -m pipeline deploy --config {shlex.quote(str(config))}"
-        text = config.read_text() if config.exists() else ""
-        return Repeat(command=command, config=text, versions=package_versions())
-
 
 def _setting(configuration: Configuration) -> Setting:
     return "adaptive" if len(configuration.exits) > 1 else "budgeted"
@@ -314,6 +330,17 @@ def _constraints(objective: Objective) -> tuple[Constraint, ...]:
         ("max_drop", drop),
     ]
     return tuple(Constraint(kind=kind, bound=bound) for kind, bound in pairs if bound is not None)
+
+
+def _front_facts(read: ReadFront) -> FrontFacts:
+    front = read.front
+    return FrontFacts(
+        setting=cast(Setting, front.setting),
+        optimal=front.optimal,
+        configurations=front.configurations,
+        seconds=front.seconds,
+        deadlines_ns=read.deadlines_ns,
+    )
 
 
 def _search_facts(deployment: Deployment) -> SearchFacts:

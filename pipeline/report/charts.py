@@ -1,6 +1,7 @@
 """The charts, as Vega-Lite specifications that serve both colour schemes.
 
-A mark names its colour ("@accent"); the page puts the scheme's own in when it draws.
+A mark names its colour ("@accent"); the page puts the scheme's own in when it draws. What a reader picks on the page
+goes into the Pareto chart's named data sets `PICKED`, `ASKED_LATENCY` and `ASKED_MIOU`, empty until then.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ _AXIS_HEIGHT = 50
 _SMALLEST_POINT = 22
 FRONT_POINTS = 300
 """Points of a setting's front that the chart draws at most: more can't be told apart."""
+PICKED, ASKED_LATENCY, ASKED_MIOU = "picked", "asked_latency", "asked_miou"
 _HEAD_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 _HEAD_COLOURS = ("accent", "gold", "green", "pink", "red")
 
@@ -41,11 +43,12 @@ def paint(colour: str) -> str:
     return f"@{colour}"
 
 
-def theme_config(theme: Theme) -> Specification:
-    """Vega-Lite's config for a colour scheme."""
+def chart_config() -> Specification:
+    """Vega-Lite's config for every chart, in the marks of the theme's colours."""
+    soft, line = paint("soft"), paint("line")
     text = {
-        "labelColor": theme.soft,
-        "titleColor": theme.soft,
+        "labelColor": soft,
+        "titleColor": soft,
         "labelFontSize": 12,
         "titleFontSize": 12,
         "titleFontWeight": 500,
@@ -54,15 +57,15 @@ def theme_config(theme: Theme) -> Specification:
         "background": "transparent",
         "font": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
         "view": {"stroke": None},
-        "axis": {**text, "gridColor": theme.line, "domainColor": theme.line, "tickColor": theme.line},
-        "text": {"color": theme.ink, "fontSize": 12},
+        "axis": {**text, "gridColor": line, "domainColor": line, "tickColor": line},
+        "text": {"fill": paint("ink"), "fontSize": 12},
     }
 
 
 def pareto_chart(report: RunReport) -> Specification:
     """mIoU over expected latency on the search split: fronts, single exits, the networks compared, the bound."""
     groups = pareto_series(report)
-    layers: list[alt.Chart] = [*_bounds(report)]
+    layers: list[alt.Chart] = [*_bounds(report), *_asked(), _picked()]
     for series, candidates in groups:
         data = alt.InlineData(values=[_candidate_row(report, series, candidate) for candidate in candidates])
         if series in FRONTS.values():
@@ -155,6 +158,24 @@ def _points(data: alt.InlineData, series: Series, count: int) -> alt.Chart:
     )
     chart: alt.Chart = mark.encode(x="latency:Q", y="miou:Q", tooltip=_tooltip(**_CANDIDATE_TOOLTIP))
     return chart
+
+
+def _picked() -> alt.Chart:
+    """A ring around the point that the reader's bound picks."""
+    mark = alt.Chart(alt.NamedData(PICKED)).mark_point(
+        shape="circle", size=420, filled=False, stroke=paint("ink"), strokeWidth=2.5
+    )
+    chart: alt.Chart = mark.encode(x="latency:Q", y="miou:Q")
+    return chart
+
+
+def _asked() -> list[alt.Chart]:
+    """The reader's bound, as a rule across the chart."""
+    rules = {ASKED_LATENCY: {"x": "latency:Q"}, ASKED_MIOU: {"y": "miou:Q"}}
+    return [
+        alt.Chart(alt.NamedData(name)).mark_rule(stroke=paint("accent"), strokeWidth=2).encode(**place)
+        for name, place in rules.items()
+    ]
 
 
 def _name(report: RunReport) -> alt.Chart:

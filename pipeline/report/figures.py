@@ -3,7 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.report.record import Candidate, Constraint, PartTiming, RunReport, Score, Timing, TimingSource, Whole
+from pipeline.report.record import (
+    Candidate,
+    Choice,
+    Constraint,
+    PartTiming,
+    RunReport,
+    Score,
+    Timing,
+    TimingSource,
+    Whole,
+)
 
 
 def final_score(candidate: Candidate) -> Score:
@@ -32,7 +42,7 @@ def expected(whole: Whole) -> Timing:
 
 def _weakest(sources: list[TimingSource]) -> TimingSource:
     """A sum is only as good as its worst term."""
-    return max(sources, key=lambda source: ("measured", "emulated", "predicted").index(source.provenance))
+    return max(sources, key=lambda source: ("measured", "imported", "emulated", "predicted").index(source.provenance))
 
 
 def expected_by_parts(whole: Whole) -> float:
@@ -103,21 +113,29 @@ def check_constraint(bound: Constraint, score: Score, reference: Score, latency:
 
 @dataclass(frozen=True)
 class PathStep:
-    """A part on the way of the full path: from `start_ns` to `end_ns` after the image went in."""
+    """A part on the way of the full path: from `start_ns` to `end_ns` after the image went in.
+
+    `exit`: the exit that it leads to, belongs to, or (a boundary) follows.
+    """
 
     name: str
+    exit: int
     part: PartTiming
     start_ns: float
     end_ns: float
 
 
 def full_path(report: RunReport) -> list[PathStep]:
-    """The parts that an image runs through when it leaves at the last selected exit, in order.
+    """The parts that an image runs through when it leaves at the last selected exit of the chosen configuration."""
+    return path_through(report, report.chosen.candidate.choice)
+
+
+def path_through(report: RunReport, choice: Choice) -> list[PathStep]:
+    """The parts of a configuration's full path, in order.
 
     Blocks up to each selected exit, its head, the boundary (but after the last), and the finish of the last exit.
     Parts that the table lacks (a boundary, a finish counted with the head) are left out.
     """
-    choice = report.chosen.candidate.choice
     way: list[tuple[int, PartTiming | None]] = []
     reached = -1
     for exit, head in zip(choice.exits, choice.heads, strict=True):
@@ -127,13 +145,21 @@ def full_path(report: RunReport) -> list[PathStep]:
             way.append((exit, _part(report, "boundary", exit)))
         reached = exit
     way.append((reached, _part(report, "finish", reached)))
-    return _laid_out([(_name(part, report.exits[exit]), part) for exit, part in way if part is not None])
+    return _laid_out(report, [(exit, part) for exit, part in way if part is not None])
 
 
-def _laid_out(parts: list[tuple[str, PartTiming]]) -> list[PathStep]:
+def reached_ns(report: RunReport, choice: Choice) -> tuple[float, ...]:
+    """When each selected exit has its answer: the sum of the parts up to it, a finish included."""
+    steps = path_through(report, choice)
+    finish = sum(step.end_ns - step.start_ns for step in steps if step.part.kind == "finish")
+    before = [step for step in steps if step.part.kind != "finish"]
+    return tuple(max((s.end_ns for s in before if s.exit <= exit), default=0.0) + finish for exit in choice.exits)
+
+
+def _laid_out(report: RunReport, parts: list[tuple[int, PartTiming]]) -> list[PathStep]:
     steps, clock = [], 0.0
-    for name, part in parts:
-        steps.append(PathStep(name, part, clock, clock + part.timing.ns))
+    for exit, part in parts:
+        steps.append(PathStep(_name(part, report.exits[exit]), exit, part, clock, clock + part.timing.ns))
         clock += part.timing.ns
     return steps
 

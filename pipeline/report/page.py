@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,12 +10,14 @@ from markupsafe import Markup
 from device_profiler.files import write_atomic
 from pipeline.report import tables, wording
 from pipeline.report.assurance import assurances
-from pipeline.report.charts import all_charts, front_points_drawn, head_marks, pareto_series, theme_config
+from pipeline.report.charts import all_charts, front_points_drawn, head_marks, pareto_series
 from pipeline.report.decision import decide
+from pipeline.report.explorer import explorer
 from pipeline.report.figures import full_path
 from pipeline.report.gallery import gallery, legend
 from pipeline.report.palette import DARK, LIGHT, PART_COLOURS, Theme
 from pipeline.report.record import RunReport
+from pipeline.report.scripts import pack
 
 _SHAPE_PATHS = {
     "circle": "M-0.7,0A0.7,0.7,0,1,1,0.7,0A0.7,0.7,0,1,1,-0.7,0Z",
@@ -35,6 +36,7 @@ def render(report: RunReport, destination: Path) -> None:
 
 def page(report: RunReport) -> str:
     """The page's HTML."""
+    charts, explored = all_charts(report), explorer(report)
     return (
         _environment()
         .get_template("report.html")
@@ -42,7 +44,8 @@ def page(report: RunReport) -> str:
             report=report,
             decision=decide(report),
             assurances=assurances(report),
-            specifications=all_charts(report),
+            charts=charts,
+            explored=explored,
             pareto_series=[series for series, _ in pareto_series(report)],
             head_marks=[(head, colour, _SHAPE_PATHS[shape]) for head, colour, shape in head_marks(report)],
             groups=gallery(report),
@@ -52,10 +55,10 @@ def page(report: RunReport) -> str:
             steps=full_path(report),
             spread=any(part.timing.low_ns != part.timing.high_ns for part in report.parts),
             tables=tables,
-            themes={"light": _scheme(LIGHT), "dark": _scheme(DARK)},
+            themes={"light": asdict(LIGHT), "dark": asdict(DARK)},
             light=_custom_properties(LIGHT),
             dark=_custom_properties(DARK),
-            script=_script_text(_chart_library()),
+            packed=pack(charts, explored),
         )
     )
 
@@ -73,11 +76,6 @@ def _environment() -> Environment:
     return environment
 
 
-def _scheme(theme: Theme) -> dict[str, object]:
-    """What the page's script needs to draw charts in a colour scheme."""
-    return {"config": theme_config(theme), "colours": asdict(theme)}
-
-
 def _custom_properties(theme: Theme) -> Markup:
     return Markup(" ".join(f"--{name}: {colour};" for name, colour in asdict(theme).items()))
 
@@ -86,16 +84,3 @@ def _json_script(value: object) -> Markup:
     """JSON that can stand inside <script>: no character of it can end the element."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     return Markup(text.replace("<", "\\u003c"))
-
-
-def _script_text(code: str) -> Markup:
-    """JavaScript that can stand inside <script>."""
-    return Markup(code.replace("</script", "<\\/script"))
-
-
-@cache
-def _chart_library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script that sets `vegaEmbed`."""
-    import vl_convert
-
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))

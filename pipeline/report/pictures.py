@@ -39,6 +39,13 @@ def decode_labels(content: bytes) -> Labels:
     return np.asarray(Image.open(io.BytesIO(content)).convert("L"))
 
 
+def encode_confidence(probability: npt.NDArray[np.floating]) -> bytes:
+    """PNG of a confidence map: probabilities [h, w] in 0..1, in 256 steps."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(255 * probability.clip(0, 1)).astype(np.uint8), "L").save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
 def data_uri(content: bytes, kind: str) -> str:
     """A picture's bytes as a data URI; `kind` is "jpeg" or "png"."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -10,12 +10,14 @@ import msgspec
 
 from device_profiler.measurement import DeviceIdentity, Measurement, Provenance
 from device_profiler.targets import Target
+from mobile_export.manifest import Certificate
 
 SCHEMA = 1
 
 Setting = Literal["budgeted", "anytime", "adaptive"]
 PartKind = Literal["block", "head", "boundary", "finish"]
 ConstraintKind = Literal["max_latency", "max_worst_latency", "min_miou", "max_drop"]
+ExampleSource = Literal["shipped file", "fp32 network"]
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,6 +166,16 @@ class DataFacts(_Record, frozen=True, kw_only=True):
     note: str = ""
 
 
+class FrontFacts(_Record, frozen=True, kw_only=True):
+    """How complete the front of one setting is. `deadlines_ns`: when an anytime result is read, else empty."""
+
+    setting: Setting
+    optimal: bool
+    configurations: int
+    seconds: float
+    deadlines_ns: tuple[float, ...] = ()
+
+
 class PartTiming(_Record, frozen=True, kw_only=True):
     """Latency of one part. `exit` and `head` say which: a boundary is the cost after every selected exit but the last.
 
@@ -207,7 +219,9 @@ class ExampleStep(_Record, frozen=True, kw_only=True):
     """What one visited exit said about an example.
 
     `mask`: label map, PNG of class indices (`encode_labels`). `agreement`: share of labelled pixels that equal the
-    truth. `threshold`: None at the last selected exit, where every image leaves.
+    truth. `threshold`: None at the last selected exit, where every image leaves. `confidence_map`: top-1 softmax
+    probability by pixel of the logits, PNG (`encode_confidence`), empty where none was kept; `map_by`: whose logits
+    these are (a program that hands out labels only has none, so the fp32 network's stand in).
     """
 
     exit: int
@@ -215,18 +229,22 @@ class ExampleStep(_Record, frozen=True, kw_only=True):
     threshold: float | None
     mask: bytes
     agreement: float
+    confidence_map: bytes = b""
+    map_by: ExampleSource = "shipped file"
 
 
 class Example(_Record, frozen=True, kw_only=True):
     """A test image: photo (JPEG, `encode_photo`), truth (`encode_labels`) and the exits it visited.
 
-    It leaves at the last step.
+    It leaves at the last step. `others`: what the candidate exits that it did not visit would have said, each by its
+    best head of the fp32 network.
     """
 
     name: str
     photo: bytes
     truth: bytes
     steps: tuple[ExampleStep, ...]
+    others: tuple[ExampleStep, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.steps:
@@ -252,6 +270,57 @@ class ParityCheck(_Record, frozen=True, kw_only=True):
     def passed(self) -> bool:
         """Whether the figure keeps its bound."""
         return self.value <= self.limit if self.at_most else self.value >= self.limit
+
+
+class ShippedFacts(_Record, frozen=True, kw_only=True):
+    """The shipped file itself, run on every image of the test split.
+
+    `flipped`: images that left at another exit than the statistics say. `confidence_error`: largest difference between
+    its confidences and the statistics'.
+    """
+
+    miou: float
+    images: int
+    flipped: int
+    confidence_error: float
+
+
+class TensorFacts(_Record, frozen=True, kw_only=True):
+    """A tensor at an entry point's edge. real = `scale` * (stored - `zero_point`) where it is quantised, else None."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+class EntryFacts(_Record, frozen=True, kw_only=True):
+    """An entry point of the artifact. `host_side`: kinds of operators declared off the delegate."""
+
+    name: str
+    operators: int
+    delegated: int
+    macs: int
+    host_side: tuple[str, ...] = ()
+    tensors: tuple[TensorFacts, ...] = ()
+
+
+class PrecisionScore(_Record, frozen=True, kw_only=True):
+    """One exit and head alone on the test split, before and after quantisation."""
+
+    exit: int
+    head: str
+    fp32: float
+    quantised: float
+
+
+class QuantisationFacts(_Record, frozen=True, kw_only=True):
+    """What quantisation costs: mIoU of every exit and head before and after, and how many images calibrated it."""
+
+    precision: str
+    calibration_images: int
+    scores: tuple[PrecisionScore, ...]
 
 
 class ArtifactFacts(_Record, frozen=True, kw_only=True):
@@ -290,11 +359,16 @@ class StageTime(_Record, frozen=True, kw_only=True):
 
 
 class Repeat(_Record, frozen=True, kw_only=True):
-    """What it takes to run this again: the command line, the resolved config.toml, and versions."""
+    """What it takes to run this again: the command line, the resolved config.toml, versions, and hashes.
+
+    `also`: what each further command does, and the command. `hashes`: SHA-256 by what it is of.
+    """
 
     command: str
     config: str
     versions: dict[str, str]
+    also: dict[str, str] = {}
+    hashes: dict[str, str] = {}
 
 
 class RunReport(_Record, frozen=True, kw_only=True):
@@ -303,9 +377,9 @@ class RunReport(_Record, frozen=True, kw_only=True):
     `table`: source of every sum of parts (all `Score` latencies). `form`: how the phone is there ("namespace", "VM",
     "PRoot", "USB", "network"). `chosen`, `reference` (full network) and `strongest_single` (strongest single-exit
     network of the space, head chosen by the same search) are timed whole; `singles`: every exit and head alone;
-    `front`: the Pareto set, of one or more settings. `near_threshold`: test images whose confidence lies within the
-    parity error of their threshold. `winner_by_macs`: the choice were cost counted in multiply-adds. `warnings` stand
-    at the top of the page.
+    `front`: the Pareto sets, one for each of `fronts`, each candidate under the setting that it was found in.
+    `near_threshold`: test images whose confidence lies within the parity error of their threshold. `winner_by_macs`:
+    the choice were cost counted in multiply-adds. `warnings` stand at the top of the page.
     """
 
     schema: int = SCHEMA
@@ -329,14 +403,19 @@ class RunReport(_Record, frozen=True, kw_only=True):
     strongest_single: Whole
     singles: tuple[Candidate, ...]
     front: tuple[Candidate, ...]
+    fronts: tuple[FrontFacts, ...] = ()
     parts: tuple[PartTiming, ...]
     exit_scores: tuple[ExitScore, ...]
     majority: MajorityGuess
     groups: tuple[ExitGroup, ...]
     near_threshold: int | None = None
+    shipped: ShippedFacts | None = None
+    certificate: Certificate | None = None
     examples: tuple[Example, ...]
     parity: tuple[ParityCheck, ...]
     artifacts: tuple[ArtifactFacts, ...]
+    entries: tuple[EntryFacts, ...] = ()
+    quantisation: QuantisationFacts | None = None
     sensitivity: tuple[Sensitivity, ...] = ()
     winner_by_macs: Choice | None = None
     state_before: dict[str, str] = {}

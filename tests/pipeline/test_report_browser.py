@@ -135,7 +135,7 @@ def test_hovering_shows_the_configuration(context: BrowserContext, address: str,
     star = page.locator('[data-chart="pareto"] svg [aria-roledescription="point"]').last
     star.scroll_into_view_if_needed()
     star.hover()
-    tooltip = page.locator("#vg-tooltip-element.visible")
+    tooltip = page.locator("#tip.visible")
     tooltip.wait_for()
     text = tooltip.inner_text()
     assert configuration(report.chosen.candidate.choice, report.exits) in text
@@ -165,7 +165,7 @@ def test_a_tap_on_a_phone_shows_the_whole_tooltip(browser: Browser, address: str
     star = page.locator('[data-chart="pareto"] svg [aria-roledescription="point"]').last
     star.scroll_into_view_if_needed()
     star.hover()
-    box = page.locator("#vg-tooltip-element.visible").bounding_box()
+    box = page.locator("#tip.visible").bounding_box()
     assert box is not None
     assert box["x"] >= 0 and box["x"] + box["width"] <= 360
     assert box["y"] >= 0 and box["y"] + box["height"] <= 740
