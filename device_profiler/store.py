@@ -220,7 +220,10 @@ def _url(place: Path | str | None) -> URL:
             raise InputError(f"the store {scheme}://... is no database URL; write sqlite:///FILE or "
                              "postgresql://USER@HOST/DATABASE") from error
     path = Path(place)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the store {path} can't be opened: {error.strerror}; give another one (--store)") from error
     return URL.create("sqlite", database=str(path))
 
 

@@ -11,12 +11,14 @@ from pipeline.cli.parser import parse, verb_parser
 from pipeline.cli.suggestion import suggest
 
 VERBS = ("deploy", "doctor", "targets", "devices", "train", "evaluate", "profile", "search", "export", "run", "report")
+ACTIONS = {"devices import": "device_import", "devices export": "device_export"}
+"""Actions of a verb that have options of their own, by module."""
 INTERRUPTED = 130
 
 
 def verb_module(name: str) -> ModuleType:
     """The module behind a verb; no module is named like one of the standard library."""
-    return importlib.import_module(f"pipeline.cli.{'profiling' if name == 'profile' else name}")
+    return importlib.import_module(f"pipeline.cli.{({'profile': 'profiling'} | ACTIONS).get(name, name)}")
 
 
 def usage() -> str:
@@ -43,8 +45,10 @@ def run(words: Sequence[str]) -> int:
     name = words[0]
     if name not in VERBS:
         raise InputError(f"unknown verb {name!r}{suggest(name, VERBS)}")
+    if (action := " ".join(words[:2])) in ACTIONS:
+        name = action
     module = verb_module(name)
-    arguments = parse(verb_parser(name, module), words[1:])
+    arguments = parse(verb_parser(name, module), words[len(name.split()) :])
     code: int = module.handle(arguments)
     return code
 
