@@ -1,6 +1,5 @@
 """Runs artifacts on a device by its native runner: install once, then calls or whole cascades."""
 
-import secrets
 import shlex
 import tempfile
 from collections.abc import Callable, Sequence
@@ -8,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_profiler.errors import DeviceError, InputError, VerificationError
+from device_profiler.files import sha256_bytes, sha256_path
+from device_profiler.leases import LeasedTransport
 from device_profiler.runner.build import RunnerFolder, build_runner, write_archive
-from device_profiler.runner.detached import DetachedRun, Finished
+from device_profiler.runner.detached import DetachedRun, Finished, StayedAwayError
 from device_profiler.runner.job import Repetitions, write_calls, write_cascade
 from device_profiler.runner.results import CallResult, CascadeResult, call_results, cascade_results, error_of, is_done
 from device_profiler.runner.wheels import Machine
@@ -100,24 +101,37 @@ class Runner:
     def _execute(
         self, artifact: Path, folder: Path, total: int, timeout_s: float, progress: Progress
     ) -> tuple[str, ...]:
-        """Push, run, collect: the result lines without the last, and `folder`/outputs."""
+        """Push, run, collect: the result lines without the last, and `folder`/outputs.
+
+        A run is named by its content: one that was started by a host which was cut off is collected, not run again.
+        Collected is what has left the phone: results never count twice.
+        """
         if not artifact.is_file():
             raise InputError(f"artifact {artifact} does not exist; export it first")
-        run = DetachedRun(self.transport, f"{self.root}/runs/{secrets.token_hex(8)}")
+        archive = folder / "job.tar"
+        write_archive(archive, (artifact, folder / "inputs", folder / "job"))
+        command = self._command()
+        run = DetachedRun(self.transport, f"{self.root}/runs/{_run_id(archive, command)}", _owner(self.transport))
         ended = False
         try:
-            archive = folder / "job.tar"
-            write_archive(archive, (artifact, folder / "inputs", folder / "job"))
-            run.send(archive, _push_timeout_s(archive))
-            pinned = f"taskset {self.cores} " if self.cores else ""
-            run.start(f"{pinned}{self.program.command(self._program_folder)} {run.folder}/job")
+            if not run.adopt():
+                run.send(archive, _push_timeout_s(archive))
+                run.start(f"{command} {run.folder}/job")
             finished = run.wait(timeout_s, lambda done: progress(min(done, total), total))
             ended = True
             lines = self._checked(finished, total, artifact)
             run.patiently(lambda: _pull(self.transport, f"{run.folder}/outputs", folder / "outputs"))
+            run.patiently(run.remove)
             return lines
-        finally:
+        except StayedAwayError:
+            raise
+        except BaseException:
             self._leave(run, ended)
+            raise
+
+    def _command(self) -> str:
+        pinned = f"taskset {self.cores} " if self.cores else ""
+        return f"{pinned}{self.program.command(self._program_folder)}"
 
     @property
     def _program_folder(self) -> str:
@@ -205,6 +219,16 @@ def _push_again_if_stuck(transport: Transport, file: Path, remote: str) -> None:
         except (ConnectionLostError, DeviceTimeoutError):
             transport.close()
     transport.push(file, remote, timeout_s=_push_timeout_s(file))
+
+
+def _run_id(archive: Path, command: str) -> str:
+    """What is run, and how: the same job has the same name."""
+    return sha256_bytes(sha256_path(archive).encode(), command.encode())[:16]
+
+
+def _owner(transport: Transport) -> str:
+    """The lease under which a run goes."""
+    return transport.lease.token if isinstance(transport, LeasedTransport) else "none"
 
 
 def _push_timeout_s(file: Path) -> float:

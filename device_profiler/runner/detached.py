@@ -1,22 +1,32 @@
-"""A command that runs on a phone by itself: started, polled, collected. A cut cable loses nothing."""
+"""A command that runs on a phone by itself: started, polled, collected. A cut cable or a killed host loses nothing."""
 
 import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from device_profiler.errors import DeviceError
+from device_profiler.files import sha256_bytes
 from device_profiler.transport import ConnectionLostError, DeviceTimeoutError, Transport
 
 _Result = TypeVar("_Result")
+
+
+class StayedAwayError(DeviceError):
+    """The phone did not come back in time; the run on it goes on, and the same job collects it later."""
+
 
 RECONNECT_S = 60.0
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 1.0
 _LONGEST_COMMAND_S = 60.0
-_MARK = "#state "
+_MARK, _DIGEST = "#state ", "#digest "
+_READ_STATE = (
+    'e=$(cat exit 2>/dev/null); p=$(cat pid 2>/dev/null); if [ -n "$e" ]; then s=$e; '
+    'elif [ -z "$p" ] || kill -0 "$p" 2>/dev/null; then s=alive; else s=$(cat exit 2>/dev/null || echo gone); fi'
+)
 _ARCHIVE = "job.tar"
 
 
@@ -33,18 +43,43 @@ class Finished:
 class DetachedRun:
     """One run in `folder` on the phone: `command` writes its result lines to `folder`/results.
 
-    Lost connections are waited out for RECONNECT_S; the run goes on meanwhile.
+    Lost connections are waited out for RECONNECT_S; the run goes on meanwhile. `owner` names the lease under which it
+    runs: a run of another owner that still goes is an orphan.
     """
 
     transport: Transport
     folder: str
+    owner: str = ""
     _lines: list[str] = field(default_factory=list)
     _read: int = 0
     _partial: str = ""
 
+    def adopt(self) -> bool:
+        """Whether this very run is there already, going or done: started by a host that was cut off. It is ours now.
+
+        One that failed is removed, to be started anew.
+        """
+        state = self.patiently(self._state)
+        if state in ("alive", "0"):
+            self.patiently(lambda: self._checked(f"echo {self.owner} > {shlex.quote(self.folder)}/owner"))
+            return True
+        if state != "absent":
+            self.patiently(self.remove)
+        return False
+
     def send(self, archive: Path, timeout_s: float) -> None:
-        """Push the tar file with what the run needs: one file, for each that is pushed costs several round trips."""
-        self.patiently(lambda: self._checked(f"mkdir -p {shlex.quote(self.folder)}"))
+        """Push the tar file with what the run needs: one file, for each that is pushed costs several round trips.
+
+        Runs beside this one that another owner left going are ended: they would disturb what is measured. What they
+        have written stays for a day, as what finished ones have.
+        """
+        beside = shlex.quote(str(PurePosixPath(self.folder).parent))
+        line = (
+            f"mkdir -p {shlex.quote(self.folder)} && cd {beside} && for d in *; do if [ -s $d/pid ] && "
+            f'[ ! -e $d/exit ] && [ "$(cat $d/owner 2>/dev/null)" != {self.owner} ]; '
+            "then kill -9 -- -$(cat $d/pid) 2>/dev/null; fi; done; [ -d " + shlex.quote(self.folder) + " ]"
+        )
+        self.patiently(lambda: self._checked(line))
         self.patiently(lambda: self.transport.push(archive, f"{self.folder}/{_ARCHIVE}", timeout_s=timeout_s))
 
     def start(self, command: str) -> None:
@@ -56,7 +91,8 @@ class DetachedRun:
         script = f"echo $$ > pid; {command}; echo $? > exit.partial; mv exit.partial exit"
         line = (
             f"trap '' HUP; cd {shlex.quote(self.folder)} || exit 1; "
-            f"if mkdir started 2>/dev/null; then tar -xf {_ARCHIVE} && rm {_ARCHIVE} || exit 1; "
+            f"if mkdir started 2>/dev/null; then echo {self.owner} > owner; "
+            f"tar -xf {_ARCHIVE} && rm {_ARCHIVE} || exit 1; "
             f"setsid sh -c {shlex.quote(script)} > log 2>&1 < /dev/null & fi; "
             f"for i in 1 2 3 4 5 6 7 8 9 10; do [ -s pid ] && exit 0; sleep 0.2; done; cat log; exit 1"
         )
@@ -103,9 +139,9 @@ class DetachedRun:
                 return call()
             except (ConnectionLostError, DeviceTimeoutError) as error:
                 if time.monotonic() > deadline:
-                    raise DeviceError(
-                        f"{self.transport.address} stayed away for {RECONNECT_S:.0f} s with a run in {self.folder}; "
-                        "attach the phone and try again"
+                    raise StayedAwayError(
+                        f"{self.transport.address} stayed away for {RECONNECT_S:.0f} s with a run in {self.folder} "
+                        f"({error}); attach the phone and try again: the run is collected then"
                     ) from error
                 time.sleep(_LONGEST_PAUSE_S)
 
@@ -114,13 +150,17 @@ class DetachedRun:
         if result.exit_code != 0:
             raise DeviceError(f"{self.transport.address} can't start the runner: {result.output.strip()[-200:]}")
 
+    def _state(self) -> str:
+        """"absent", "alive", "gone", or the exit code."""
+        result = self.transport.shell(f'cd {shlex.quote(self.folder)}/started 2>/dev/null || {{ echo "{_MARK}absent"; '
+                                      f'exit; }}; cd ..; {_READ_STATE}; echo "{_MARK}$s"')
+        return self._state_of(result.output.rpartition(_MARK)[2])
+
     def _poll(self) -> str:
         """New result lines into `_lines`; "alive", "gone", or the exit code (read first: no line follows)."""
         line = (
-            f"cd {shlex.quote(self.folder)} || exit 1; e=$(cat exit 2>/dev/null); p=$(cat pid 2>/dev/null); "
-            'if [ -n "$e" ]; then s=$e; elif [ -z "$p" ] || kill -0 "$p" 2>/dev/null; then s=alive; '
-            "else s=$(cat exit 2>/dev/null || echo gone); fi; "
-            f'tail -c +{self._read + 1} results 2>/dev/null; echo; echo "{_MARK}$s"'
+            f"cd {shlex.quote(self.folder)} || exit 1; {_READ_STATE}; tail -c +{self._read + 1} results 2>/dev/null; "
+            f'echo; [ "$s" = alive ] || echo "{_DIGEST}$(sha256sum results 2>/dev/null)"; echo "{_MARK}$s"'
         )
         result = self.transport.shell(line)
         body, mark, state = result.output.rpartition(_MARK)
@@ -128,8 +168,31 @@ class DetachedRun:
             raise DeviceError(
                 f"{self.transport.address} lost the run's folder {self.folder}: {result.output.strip()[-200:]}"
             )
-        self._take(body[:-1])
-        return state.strip()
+        state = self._state_of(state)
+        if state == "alive":
+            self._take(body[:-1])
+        else:
+            body, _, digest = body.rpartition(_DIGEST)
+            self._take(body[:-1])
+            self._verify(digest[:64].strip())
+        return state
+
+    def _state_of(self, text: str) -> str:
+        state = text.strip()
+        if state not in ("absent", "alive", "gone") and not state.isdigit():
+            raise ConnectionLostError(f"{self.transport.address} gave a garbled answer: {state[-80:]!r}")
+        return state
+
+    def _verify(self, digest: str) -> None:
+        """The lines that were read are those that the phone holds; else they are read again, from the first.
+
+        Not every link has a checksum: adb's newer protocol leaves that to USB and TCP.
+        """
+        read = "\n".join([*self._lines, self._partial]).encode() if self._lines or self._partial else b""
+        if digest in (sha256_bytes(read), "" if not read else None):
+            return
+        self._lines, self._read, self._partial = [], 0, ""
+        raise ConnectionLostError(f"the results of the run on {self.transport.address} came garbled; check the cable")
 
     def _take(self, text: str) -> None:
         """Whole lines count; a piece of one waits for its rest. Result files are plain ASCII: characters are bytes."""
