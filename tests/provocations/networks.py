@@ -1,0 +1,87 @@
+"""Errors about networks, configurations and what the phone answers, raised by calls."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobile_export.self_check import Sample, compare_samples
+from mobile_export.session import CascadeResult
+from pipeline.backbones import find_family, weight_path
+from pipeline.cli.run import read_image
+from pipeline.data.source import default_size
+from pipeline.model import ModelSpec, design_model
+from pipeline.phone_check import compare_cascades, compare_outputs
+from pipeline.search.configuration import Configuration
+from pipeline.shipping import check_configuration
+
+
+def _spec() -> ModelSpec:
+    return design_model(("a", "b"), (64, 64), exits=3, heads=("fcn-r4",))
+
+
+def _answer(exit: int, labels: int, confidence: float = 0.5) -> CascadeResult:
+    return CascadeResult(exit, (confidence,), np.full((4, 4), labels, np.int32), 1)
+
+
+def exits_out_of_range(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    check_configuration(_spec(), Configuration("adaptive", (0, 7), ("fcn-r4", "fcn-r4"), (0.5,)))
+
+
+def one_head_for_two_exits(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    check_configuration(_spec(), Configuration("adaptive", (0, 2), ("fcn-r4",), (0.5,)))
+
+
+def head_that_is_not_there(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    check_configuration(_spec(), Configuration("budgeted", (2,), ("lraspp-r1",)))
+
+
+def output_stride(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    design_model(("a", "b"), (64, 64), exits=3, heads=("fcn-r4",), output_stride=7)
+
+
+def weights_not_installed(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(importlib.util, "find_spec", lambda name: None)
+    weight_path(find_family("efficientnet_lite0"))
+
+
+def area_without_a_size(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    default_size(1.0, 10)
+
+
+def no_image(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    read_image(Path("photo.png"))
+
+
+def text_for_an_image(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    Path("photo.png").write_text("text")
+    read_image(Path("photo.png"))
+
+
+def other_shape_on_the_phone(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    compare_outputs("stage_0", ("logits",), [np.zeros((1, 2), np.int8)], [np.zeros((1, 3), np.int8)])
+
+
+def other_values_on_the_phone(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    compare_outputs("stage_0", ("logits",), [np.full((1, 4), 9, np.int8)], [np.zeros((1, 4), np.int8)])
+
+
+def other_exit_on_the_phone(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    compare_cascades([_answer(0, 1, 0.75)], [_answer(1, 1, 0.5)])
+
+
+def other_labels_on_the_phone(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    compare_cascades([_answer(0, 1)], [_answer(0, 2)])
+
+
+def _sample(exit: int, labels: int) -> Sample:
+    return Sample(np.zeros((4, 4, 3), np.uint8), exit, (_answer(0, labels), _answer(1, labels)))
+
+
+def self_check_exit(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    compare_samples(_sample(1, 1), _sample(0, 1), "int8")
+
+
+def self_check_labels(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    compare_samples(_sample(1, 1), _sample(1, 2), "int8")
