@@ -37,7 +37,8 @@ def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
         DeviceError: the phone is absent or failed.
         VerificationError: an export does not compute what the network computes, on this machine or on the phone.
     """
-    with open_device(request.device, request.target, require_device=request.require_device) as device, Store() as store:
+    opened = open_device(request.device, request.target, require_device=request.require_device)
+    with opened as device, Store(request.store) as store:
         _warn(device, request, workspace)
         network = prepare_network(request.network, workspace)
         if request.promise:
@@ -110,7 +111,9 @@ def _warn(device: Device, request: DeployRequest, workspace: Workspace) -> None:
 
 def _profile_request(network: Network, request: DeployRequest, device: Device) -> ProfileRequest:
     token = device.lease.token if device.lease else None
-    return ProfileRequest(network.spec, network.policy, request.target, device.identity.address, token)
+    return ProfileRequest(
+        network.spec, network.policy, request.target, device.identity.address, token, request.store
+    )
 
 
 def _wait(profiling: BackgroundProfile, workspace: Workspace) -> Profile:

@@ -27,7 +27,7 @@ from pipeline.shipping import Shipment
 class DeployRequest:
     """One `deploy` as asked for; `options` are the resolved flags, as kept in config.toml.
 
-    `promise`: what the certificate has to say, None where none is asked for.
+    `promise`: what the certificate has to say, None where none is asked for; `store`: where measurements are kept.
     """
 
     target: Target
@@ -37,6 +37,7 @@ class DeployRequest:
     device: str
     require_device: bool
     options: dict[str, object]
+    store: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

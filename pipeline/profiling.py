@@ -67,13 +67,14 @@ class Profile(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ProfileRequest:
-    """What a profiling process needs: structure, policy, target, where the phone is, and its holder's lease."""
+    """What a profiling process needs: structure, policy, target, where the phone and the store are, and the lease."""
 
     spec: ModelSpec
     policy: str
     target: Target
     address: str
     lease_token: str | None = None
+    store: str | None = None
 
 
 class BackgroundProfile:
@@ -111,7 +112,8 @@ def answer_request(request: object) -> object:
     """The profile, or the error that stopped it (with its exit code)."""
     assert isinstance(request, ProfileRequest)
     try:
-        with open_device(request.address, request.target, lease_token=request.lease_token) as device, Store() as store:
+        opened = open_device(request.address, request.target, lease_token=request.lease_token)
+        with opened as device, Store(request.store) as store:
             return profile_parts(request, device, store)
     except PipelineError as error:
         return error
@@ -135,8 +137,8 @@ def profile_parts(request: ProfileRequest, device: Device, store: Store) -> Prof
         images = torch.rand(SYNTHETIC_IMAGES, 3, *request.spec.size, generator=torch.Generator().manual_seed(7)) * 255
         inputs = parts_calibration(model, images.numpy())
         for part in _run_parts([programs[entry] for entry in missing], structures, inputs, device, target):
+            store.keep_operators(part.structure, part.operators)
             store.add(part.measurement)
-            _keep_operators(part)
             known[part.structure] = part
     found = {entry: known[structure] for entry, structure in structures.items()}
     return Profile(target.name, {entry: part for entry, part in found.items() if part is not None})
@@ -163,19 +165,10 @@ def _structures(programs: Mapping[str, Program], request: ProfileRequest) -> dic
 
 def _known(structure: str, device: Device, target: Target, store: Store) -> PartProfile | None:
     measurement = store.get(structure, device.identity.fingerprint, target.name, protocol_version(target))
-    operators = _operators_file(structure)
-    if measurement is None or not operators.exists():
+    operators = store.operators(structure)
+    if measurement is None or operators is None:
         return None
-    kept = msgspec.json.decode(operators.read_bytes(), type=tuple[Operator, ...])
-    return PartProfile(measurement.entry, structure, measurement, kept, reused=True)
-
-
-def _operators_file(structure: str) -> Path:
-    return cache_folder("operators") / f"{structure}.json"
-
-
-def _keep_operators(part: PartProfile) -> None:
-    write_atomic(_operators_file(part.structure), msgspec.json.encode(part.operators))
+    return PartProfile(measurement.entry, structure, measurement, operators, reused=True)
 
 
 def _run_parts(

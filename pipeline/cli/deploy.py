@@ -45,7 +45,9 @@ def handle(arguments: argparse.Namespace) -> int:
     workspace = open_workspace(arguments, target.name)
     options = resolved_options(arguments)
     write_options(options, workspace.run / "config.toml")
-    asked = DeployRequest(target, request, objective, promise, arguments.device, arguments.require_device, options)
+    asked = DeployRequest(
+        target, request, objective, promise, arguments.device, arguments.require_device, options, arguments.store
+    )
     deployment = deploy(asked, workspace)
     emit(result_json(deployment, workspace), result_lines(deployment), arguments.json)
     return 0

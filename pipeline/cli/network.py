@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_profiler.errors import InputError
+from pipeline.cli.store_place import add_store_argument
 
 if TYPE_CHECKING:
     from pipeline.network import NetworkRequest
@@ -29,6 +30,7 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("phone")
     group.add_argument("--device", default="auto", metavar="auto|SERIAL|HOST:PORT|emulated", help="default: auto")
     group.add_argument("--require-device", action="store_true", help="fail where only an emulated phone is at hand")
+    add_store_argument(group)
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

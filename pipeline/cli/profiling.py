@@ -37,7 +37,9 @@ def handle(arguments: argparse.Namespace) -> int:
     from pipeline.profiling import ProfileRequest, profile_parts
 
     network = prepare_network(request, workspace)
-    with open_device(arguments.device, target, require_device=arguments.require_device) as device, Store() as store:
+    with open_device(arguments.device, target, require_device=arguments.require_device) as device, Store(
+        arguments.store
+    ) as store:
         if device.warning:
             warn(device.warning)
         asked = ProfileRequest(network.spec, network.policy, target, device.identity.address)

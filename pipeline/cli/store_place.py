@@ -6,7 +6,7 @@ import re
 PASSWORD = re.compile(r"^[^/]+://[^/@:]*:[^/@]+@")
 
 
-def add_store_argument(parser: argparse.ArgumentParser) -> None:
+def add_store_argument(parser: argparse._ActionsContainer) -> None:
     """`--store FILE|URL`; configuration files may hold it as `store`."""
     parser.add_argument("--store", type=parse_place, metavar="FILE|URL",
                         help="measurements: an SQLite file or postgresql://USER@HOST/DATABASE (default: MESS_STORE in "
