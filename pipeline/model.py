@@ -1,6 +1,7 @@
 """The multi-exit network: backbone blocks between exits, and several heads at every exit."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -8,8 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from device_profiler.errors import InputError
-from pipeline.backbones import Size, build_units, check_size, count_macs, find_family, place_exits, unit_macs
-from pipeline.heads import build_head, parse_head
+from pipeline.backbones import (
+    Backbone,
+    Size,
+    build_backbone,
+    check_size,
+    count_macs,
+    outline_backbone,
+    place_exits,
+)
+from pipeline.heads import ORIGINAL, build_head, parse_head, select_heads
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,22 +60,27 @@ def design_model(
 ) -> ModelSpec:
     """A network with `exits` exits equidistant in multiply-adds at input `size`, each with all of `heads`.
 
-    The first head of the last exit is the full network's.
+    `heads` are names, wildcards or sets (`heads.select_heads`). The full network's head is the first of the last exit;
+    a segmentation network brings its own, called `original`.
 
     Raises:
         InputError: unknown backbone or head, a size that is no multiple of 32, fewer than two classes, too many exits.
     """
     if len(classes) < 2:
         raise InputError(f"{len(classes)} class(es) given; segmentation needs at least 2")
-    names = tuple(parse_head(name).name for name in heads)
-    places = place_exits(unit_macs(backbone, output_stride, size), exits)
+    names = select_heads(heads)
+    outline = outline_backbone(backbone, output_stride, size, len(classes))
+    places = place_exits(outline.units, exits)
+    last = names
+    if outline.own_head:
+        last = (ORIGINAL,) if outline.head_in_last_unit else (ORIGINAL, *names)
     return ModelSpec(
         backbone=backbone,
         output_stride=output_stride,
         size=size,
         classes=tuple(classes),
         exits=places,
-        heads=(names,) * len(places),
+        heads=(*(names,) * (len(places) - 1), last),
         reference=(len(places) - 1, 0),
     )
 
@@ -81,11 +95,11 @@ class MultiExitModel(nn.Module):
     blocks: nn.ModuleList
     heads: nn.ModuleList
 
-    def __init__(self, spec: ModelSpec, units: Sequence[nn.Module]) -> None:
+    def __init__(self, spec: ModelSpec, backbone: Backbone) -> None:
         super().__init__()
         self.spec = spec
         starts = (0, *(unit + 1 for unit in spec.exits[:-1]))
-        ranges = [units[start : end + 1] for start, end in zip(starts, spec.exits, strict=True)]
+        ranges = [backbone.units[start : end + 1] for start, end in zip(starts, spec.exits, strict=True)]
         self.blocks = nn.ModuleList(nn.Sequential(*part) for part in ranges)
         self.heads = nn.ModuleList()
         shape: tuple[int, ...] = (1, 3, *spec.size)
@@ -93,8 +107,7 @@ class MultiExitModel(nn.Module):
         for block, names in zip(self.blocks, spec.heads, strict=True):
             _, shape = count_macs(block, shape)
             shapes.append(shape)
-            heads = {name: build_head(parse_head(name), shape[1], len(spec.classes)) for name in names}
-            self.heads.append(nn.ModuleDict(heads))
+            self.heads.append(nn.ModuleDict({name: _make_head(spec, backbone, name, shape) for name in names}))
         self.feature_shapes = tuple(shapes)
         """Shape [1, C, h, w] of the features at every exit."""
 
@@ -125,19 +138,34 @@ class MultiExitModel(nn.Module):
         return [[head(x) for head in self.exit_heads(index)] for index, x in enumerate(features)]
 
 
-def build_model(spec: ModelSpec, *, pretrained: bool = False, seed: int = 0) -> MultiExitModel:
+def _make_head(spec: ModelSpec, backbone: Backbone, name: str, shape: Sequence[int]) -> nn.Module:
+    """A head for features of `shape` [1, C, h, w]."""
+    if name != ORIGINAL:
+        stride = spec.size[0] // shape[2]
+        return build_head(parse_head(name), shape[1], len(spec.classes), stride=stride, style=backbone.style)
+    if backbone.head is None:
+        raise InputError(f"{spec.backbone} has no head of its own: {ORIGINAL!r} can't stand among its heads")
+    return backbone.head
+
+
+def build_model(
+    spec: ModelSpec, *, pretrained: bool = False, weights: Path | None = None, seed: int = 0
+) -> MultiExitModel:
     """A network of this structure in eval mode; the same spec and seed give the same values.
 
-    With `pretrained`, the backbone starts from its ImageNet weights; without, profiling has all it needs in a second.
+    With `pretrained`, the backbone starts from its published weights, with `weights` from those of that file; without,
+    profiling has all it needs in a second.
 
     Raises:
-        InputError: the spec contradicts itself or names something unknown.
+        InputError: the spec contradicts itself or names something unknown, or the weights don't fit.
     """
     check_spec(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        units = build_units(find_family(spec.backbone), spec.output_stride, pretrained=pretrained)
-        return MultiExitModel(spec, units).eval()
+        backbone = build_backbone(
+            spec.backbone, spec.output_stride, classes=len(spec.classes), weights=weights or pretrained
+        )
+        return MultiExitModel(spec, backbone).eval()
 
 
 def check_spec(spec: ModelSpec) -> None:

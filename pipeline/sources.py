@@ -7,7 +7,7 @@ from device_profiler.files import sha256_bytes
 
 ROOT = Path(__file__).parents[1]
 GRAPH_CODE = (
-    "pipeline/backbones.py",
+    "pipeline/backbones",
     "pipeline/heads.py",
     "pipeline/model.py",
     "pipeline/policy.py",
