@@ -7,7 +7,19 @@ from device_profiler.targets import Runtime
 
 _HERE = Path(__file__).parent
 _CPP = ("CMakeLists.txt", "json.h", "camera.h", "camera.cpp", "segmenter.h", "segmenter.cpp", "main.cpp")
-_BY_RUNTIME: dict[str, tuple[str, ...]] = {"executorch": ("python/cascade.py",), "litert": ("python/cascade.py",)}
+_BY_RUNTIME: dict[str, tuple[str, ...]] = {
+    "executorch": (
+        "python/cascade.py",
+        "kotlin/Bundle.kt",
+        "kotlin/Camera.kt",
+        "kotlin/ExecuTorchModel.kt",
+        "swift/Bundle.swift",
+        "swift/Camera.swift",
+        "swift/ExecuTorchModel.swift",
+    ),
+    "litert": ("python/cascade.py", "kotlin/Bundle.kt", "kotlin/Camera.kt", "kotlin/LiteRTModel.kt"),
+    "coreml": ("swift/Bundle.swift", "swift/Camera.swift", "swift/CoreMLModel.swift"),
+}
 README = "README.md"
 
 
