@@ -1,6 +1,6 @@
 """The report of a run: `RunReport` on disk (report.json), and one HTML page made from it that opens offline."""
 
-from pipeline.report.page import render
+from pipeline.report.page import render, render_comparison
 from pipeline.report.pictures import encode_confidence, encode_labels, encode_photo
 from pipeline.report.record import (
     ArtifactFacts,
@@ -73,6 +73,7 @@ __all__ = [
     "encode_photo",
     "read_report",
     "render",
+    "render_comparison",
     "timing_of",
     "write_report",
 ]

@@ -4,6 +4,7 @@ A mark names its colour ("@accent"); the page puts the scheme's own in when it d
 goes into the Pareto chart's named data sets `PICKED`, `ASKED_LATENCY` and `ASKED_MIOU`, empty until then.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import altair as alt
@@ -62,8 +63,11 @@ def chart_config() -> Specification:
     }
 
 
-def pareto_chart(report: RunReport) -> Specification:
-    """mIoU over expected latency on the search split: fronts, single exits, the networks compared, the bound."""
+def pareto_chart(report: RunReport, quality: tuple[float, float] | None = None) -> Specification:
+    """mIoU over expected latency on the search split: fronts, single exits, the networks compared, the bound.
+
+    `quality`: ends of the mIoU axis in per cent, for charts that stand side by side.
+    """
     groups = pareto_series(report)
     layers: list[alt.Chart] = [*_bounds(report), *_asked(), _picked()]
     for series, candidates in groups:
@@ -71,7 +75,7 @@ def pareto_chart(report: RunReport) -> Specification:
         if series in FRONTS.values():
             layers.append(_front_line(data, series))
         layers.append(_points(data, series, len(candidates)))
-    layers.append(_name(report))
+    layers.append(_name(report, quality))
     return _finished(alt.layer(*layers), _POINT_HEIGHT, "mIoU over expected latency for every configuration considered")
 
 
@@ -138,8 +142,15 @@ def _latency_axis(report: RunReport) -> alt.X:
     return alt.X("latency:Q", title=title, axis=alt.Axis(tickCount=6), scale=alt.Scale(zero=True, nice=True))
 
 
-def _quality_axis() -> alt.Y:
-    return alt.Y("miou:Q", title="mIoU on the search split, %", scale=alt.Scale(zero=False, nice=True, padding=12))
+def _quality_axis(ends: tuple[float, float] | None) -> alt.Y:
+    scale = alt.Scale(domain=list(ends)) if ends else alt.Scale(zero=False, nice=True, padding=12)
+    return alt.Y("miou:Q", title="mIoU on the search split, %", scale=scale)
+
+
+def quality_ends(reports: Sequence[RunReport]) -> tuple[float, float]:
+    """Ends of an mIoU axis, in per cent, that shows every point of several reports."""
+    shown = [100 * c.search.miou for report in reports for _, members in pareto_series(report) for c in members]
+    return 5.0 * math.floor(min(shown) / 5), 5.0 * math.ceil(max(shown) / 5 + 0.1)
 
 
 def _front_line(data: alt.InlineData, series: Series) -> alt.Chart:
@@ -178,12 +189,12 @@ def _asked() -> list[alt.Chart]:
     ]
 
 
-def _name(report: RunReport) -> alt.Chart:
+def _name(report: RunReport, quality: tuple[float, float] | None) -> alt.Chart:
     """The word "chosen" beside the star."""
     score = report.chosen.candidate.search
     data = alt.InlineData(values=[{"latency": score.latency_ns / 1e6, "miou": 100 * score.miou, "name": "chosen"}])
     mark = alt.Chart(data).mark_text(align="right", dx=-12, dy=-12, fontWeight="bold", fontSize=13)
-    chart: alt.Chart = mark.encode(x=_latency_axis(report), y=_quality_axis(), text="name:N")
+    chart: alt.Chart = mark.encode(x=_latency_axis(report), y=_quality_axis(quality), text="name:N")
     return chart
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pipeline.report import wording
 from pipeline.report.palette import IGNORED, Rgb, class_colours, css, readable_on
-from pipeline.report.pictures import Labels, data_uri, decode_labels, errors_uri, mask_uri, regions
+from pipeline.report.pictures import Labels, confidence_uri, data_uri, decode_labels, errors_uri, mask_uri, regions
 from pipeline.report.record import Example, ExampleStep, RunReport
 
 
@@ -21,23 +21,37 @@ class Number:
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture with its caption. `alt` says in words what the picture shows."""
+    """A picture with its caption. `alt` says in words what the picture shows; `kind` how it is laid out.
+
+    Kinds: "mask", "map" (a small picture, enlarged smoothly), "errors" (lies over the card's photo).
+    """
 
     source: str
     title: str
     caption: str
     alt: str
+    kind: str = "mask"
     numbers: tuple[Number, ...] = ()
     final: bool = False
 
 
 @dataclass(frozen=True)
+class Visit:
+    """What one exit said: mask, confidence map (where one was kept), errors."""
+
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
 class Card:
-    """An example: where it left, and its tiles in order."""
+    """An example: photo (data URI), truth, the exits it visited in order, and what the others would have said."""
 
     name: str
     title: str
-    tiles: tuple[Tile, ...]
+    photo: str
+    truth: Tile
+    visits: tuple[Visit, ...]
+    others: tuple[Tile, ...]
 
 
 @dataclass(frozen=True)
@@ -89,30 +103,48 @@ def _group_title(report: RunReport, exit: int) -> str:
 
 
 def _card(report: RunReport, example: Example, colours: tuple[Rgb, ...]) -> Card:
-    truth = decode_labels(example.truth)
-    last = example.steps[-1]
-    final = decode_labels(last.mask)
-    wrong = Tile(
-        errors_uri(example.photo, truth, final),
-        "Where it is wrong",
-        f"{wording.percent(1 - last.agreement)} of labelled pixels",
-        f"wrong pixels of {example.name} in orange",
+    truth, last = decode_labels(example.truth), example.steps[-1]
+    return Card(
+        name=example.name,
+        title=f"Leaves at {report.exits[last.exit]}, {wording.percent(last.agreement)} right",
+        photo=data_uri(example.photo, "jpeg"),
+        truth=_mask_tile(report, truth, colours, "Truth", _unlabelled(truth)),
+        visits=tuple(_visit(report, example, step, truth, colours) for step in example.steps),
+        others=tuple(_other(report, step, colours) for step in example.others),
     )
-    photo = Tile(data_uri(example.photo, "jpeg"), "Photo", example.name, f"test image {example.name}")
-    target = _mask_tile(report, truth, colours, "Truth", _unlabelled(truth))
-    steps = tuple(_step_tile(report, step, step is last, colours) for step in example.steps)
-    title = f"Leaves at {report.exits[last.exit]}, {wording.percent(last.agreement)} right"
-    return Card(example.name, title, (photo, target, *steps, wrong))
+
+
+def _visit(report: RunReport, example: Example, step: ExampleStep, truth: Labels, colours: tuple[Rgb, ...]) -> Visit:
+    last = step is example.steps[-1]
+    labels = decode_labels(step.mask)
+    title = f"{report.exits[step.exit]}: {'leaves' if last else 'goes on'}"
+    mask = _mask_tile(report, labels, colours, title, _step_caption(step), last)
+    return Visit((mask, *_map_tile(report, step), _errors_tile(report, step, truth, labels)))
+
+
+def _map_tile(report: RunReport, step: ExampleStep) -> tuple[Tile, ...]:
+    if not step.confidence_map:
+        return ()
+    where = report.exits[step.exit]
+    by = "" if step.map_by == "shipped file" else f", by the {step.map_by}"
+    tile = Tile(confidence_uri(step.confidence_map), "Confidence", f"by pixel{by}", f"confidence of {where}", "map")
+    return (tile,)
+
+
+def _errors_tile(report: RunReport, step: ExampleStep, truth: Labels, labels: Labels) -> Tile:
+    wrong = f"{wording.percent(1 - step.agreement)} of labelled pixels"
+    alt = f"pixels that {report.exits[step.exit]} gets wrong, in orange: {wrong}"
+    return Tile(errors_uri(truth, labels), "Wrong", wrong, alt, "errors")
+
+
+def _other(report: RunReport, step: ExampleStep, colours: tuple[Rgb, ...]) -> Tile:
+    caption = f"{wording.percent(step.agreement)} right"
+    return _mask_tile(report, decode_labels(step.mask), colours, report.exits[step.exit], caption)
 
 
 def _unlabelled(truth: Labels) -> str:
     share = float((truth == IGNORED).mean())
     return f"{wording.percent(share)} without a label" if share else "every pixel labelled"
-
-
-def _step_tile(report: RunReport, step: ExampleStep, last: bool, colours: tuple[Rgb, ...]) -> Tile:
-    title = f"{report.exits[step.exit]}: {'leaves' if last else 'goes on'}"
-    return _mask_tile(report, decode_labels(step.mask), colours, title, _step_caption(step), last)
 
 
 def _step_caption(step: ExampleStep) -> str:
@@ -134,4 +166,5 @@ def _mask_tile(
         if r.left is not None and r.top is not None
     )
     said = ", ".join(f"{report.data.classes[r.label]} {wording.percent(r.share, 0)}" for r in found)
-    return Tile(mask_uri(labels, colours), title, caption, f"{title}: {said or 'no labelled pixel'}", numbers, final)
+    alt = f"{title}: {said or 'no labelled pixel'}"
+    return Tile(mask_uri(labels, colours), title, caption, alt, numbers=numbers, final=final)

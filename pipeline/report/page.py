@@ -1,6 +1,7 @@
 """report.html: one file with its pictures, charts and chart library inside, so that it opens offline."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from device_profiler.files import write_atomic
 from pipeline.report import tables, wording
 from pipeline.report.assurance import assurances
 from pipeline.report.charts import all_charts, front_points_drawn, head_marks, pareto_series
+from pipeline.report.comparison import compared_classes, compared_runs, comparison_charts, differences, series_of
 from pipeline.report.decision import decide
 from pipeline.report.explorer import explorer
 from pipeline.report.figures import full_path
 from pipeline.report.gallery import gallery, legend
-from pipeline.report.palette import DARK, LIGHT, PART_COLOURS, Theme
+from pipeline.report.palette import DARK, LIGHT, PART_COLOURS, Theme, css
+from pipeline.report.pictures import confidence_colours
 from pipeline.report.record import RunReport
 from pipeline.report.scripts import pack
 
@@ -50,6 +53,7 @@ def page(report: RunReport) -> str:
             head_marks=[(head, colour, _SHAPE_PATHS[shape]) for head, colour, shape in head_marks(report)],
             groups=gallery(report),
             legend=legend(report),
+            confidence_scale=[css(colour) for colour in confidence_colours()],
             part_colours=PART_COLOURS,
             drawn=front_points_drawn(report),
             steps=full_path(report),
@@ -61,6 +65,26 @@ def page(report: RunReport) -> str:
             packed=pack(charts, explored),
         )
     )
+
+
+def render_comparison(reports: Sequence[RunReport], destination: Path) -> None:
+    """Write the page that lays runs side by side to `destination`, atomically."""
+    charts = comparison_charts(reports)
+    text = (
+        _environment()
+        .get_template("comparison.html")
+        .render(
+            runs=compared_runs(reports),
+            classes=compared_classes(reports),
+            differences=differences(reports),
+            series=series_of(reports),
+            themes={"light": asdict(LIGHT), "dark": asdict(DARK)},
+            light=_custom_properties(LIGHT),
+            dark=_custom_properties(DARK),
+            packed=pack(charts),
+        )
+    )
+    write_atomic(destination, text)
 
 
 def _environment() -> Environment:

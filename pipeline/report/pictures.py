@@ -15,6 +15,9 @@ Photo = npt.NDArray[np.uint8]
 
 _WRONG: Rgb = (213, 94, 0)
 _UNLABELLED: Rgb = (16, 16, 16)
+_CONFIDENCE_STOPS: tuple[Rgb, ...] = ((0, 34, 78), (124, 123, 120), (254, 232, 56))
+"""Ends and middle of cividis (Nuñez, Anderton and Renslow 2018)."""
+CONFIDENCE_LEVELS = 32
 _NUMBER_GRID = 64
 _SMALLEST_NUMBERED = 0.012
 """Share of the image below which a class carries no number: it would hide the class."""
@@ -60,17 +63,35 @@ def mask_uri(labels: Labels, colours: tuple[Rgb, ...]) -> str:
     return _png_uri(image)
 
 
-def errors_uri(photo: bytes, truth: Labels, mask: Labels) -> str:
-    """The photo in pale grey with wrong pixels in solid orange; pixels without a label stay grey."""
-    grey = np.asarray(Image.open(io.BytesIO(photo)).convert("L").resize(truth.shape[::-1]))
-    shown = np.repeat((160 + grey // 3).clip(0, 250).astype(np.uint8)[..., None], 3, axis=2)
-    shown[(truth != mask) & (truth != IGNORED)] = _WRONG
-    return data_uri(encode_photo(shown, quality=70), "jpeg")
+def errors_uri(truth: Labels, mask: Labels) -> str:
+    """Wrong pixels in solid orange, all others transparent: to lie over the photo. None without a label is wrong."""
+    wrong = (truth != mask) & (truth != IGNORED)
+    image = Image.fromarray(wrong.astype(np.uint8), "P")
+    image.putpalette([0, 0, 0, *_WRONG])
+    return _png_uri(image, transparency=0)
 
 
-def _png_uri(image: Image.Image) -> str:
+def confidence_uri(content: bytes) -> str:
+    """A confidence map (`encode_confidence`) from dark blue (0) to yellow (1)."""
+    levels = np.asarray(Image.open(io.BytesIO(content)).convert("L")) // (256 // CONFIDENCE_LEVELS)
+    image = Image.fromarray(levels.astype(np.uint8), "P")
+    image.putpalette([channel for colour in confidence_colours() for channel in colour])
+    return _png_uri(image)
+
+
+def confidence_colours() -> list[Rgb]:
+    """The scale of confidence maps, from 0 to 1: lightness rises evenly, and no red is told from green."""
+    ramp = np.linspace(0, 1, CONFIDENCE_LEVELS)
+    stops = np.linspace(0, 1, len(_CONFIDENCE_STOPS))
+    channels = [np.interp(ramp, stops, [stop[n] for stop in _CONFIDENCE_STOPS]) for n in range(3)]
+    return [(round(red), round(green), round(blue)) for red, green, blue in zip(*channels, strict=True)]
+
+
+def _png_uri(image: Image.Image, transparency: int | None = None) -> str:
+    """A picture as a data URI; `transparency`: the palette's index that is seen through."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    extra = {} if transparency is None else {"transparency": transparency}
+    image.save(buffer, "PNG", optimize=True, **extra)
     return data_uri(buffer.getvalue(), "png")
 
 

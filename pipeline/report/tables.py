@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mobile_export.manifest import Certificate
 from pipeline.report import wording
 from pipeline.report.figures import PathStep, check_constraint, full_path, part_name, parts_error, thinned
 from pipeline.report.record import (
@@ -12,6 +13,8 @@ from pipeline.report.record import (
     ExitScore,
     PartTiming,
     PathTiming,
+    PrecisionScore,
+    QuantisationFacts,
     RunReport,
     Sensitivity,
     StageTime,
@@ -200,7 +203,8 @@ FRONT_ROWS = 60
 
 def front_rows(report: RunReport) -> list[FrontRow]:
     """The Pareto points, fastest first; where there are very many, evenly thinned with the chosen one among them."""
-    shown = thinned(report.front, FRONT_ROWS)
+    once = {same_key(candidate): candidate for candidate in reversed(report.front)}
+    shown = thinned(list(once.values()), FRONT_ROWS)
     chosen = report.chosen.candidate
     if not any(candidate.choice == chosen.choice for candidate in shown):
         shown = sorted([*shown, chosen], key=lambda candidate: candidate.search.latency_ns)
@@ -213,6 +217,12 @@ def front_rows(report: RunReport) -> list[FrontRow]:
         )
         for candidate in shown
     ]
+
+
+def same_key(candidate: Candidate) -> tuple[object, ...]:
+    """Equal for one network under two settings; an anytime one is worth something else, so it stays apart."""
+    choice = candidate.choice
+    return (choice.exits, choice.heads, choice.thresholds, choice.setting == "anytime")
 
 
 def _feasible(report: RunReport, candidate: Candidate) -> bool:
@@ -253,3 +263,19 @@ def state_rows(report: RunReport) -> list[StateRow]:
         StateRow(name, report.state_before.get(name, "not read"), report.state_after.get(name, "not read"))
         for name in names
     ]
+
+
+METHODS = {"ltt": "Learn then Test", "crc": "conformal risk control"}
+
+
+def promise(certificate: Certificate) -> str:
+    """What a certificate says, in one sentence."""
+    bound = f"{certificate.loss}: at most {certificate.epsilon:g}"
+    if certificate.delta is None:
+        return f"{bound} in expectation over images like those of the certify split."
+    return f"{bound} on average, with probability {1 - certificate.delta:g} over the draw of the certify split."
+
+
+def largest_loss(facts: QuantisationFacts) -> PrecisionScore:
+    """The exit and head that quantisation costs most."""
+    return min(facts.scores, key=lambda score: score.quantised - score.fp32)

@@ -12,30 +12,38 @@ from PIL import Image, ImageDraw
 
 from device_profiler.measurement import DeviceIdentity, Provenance
 from device_profiler.targets import find_target
+from mobile_export.manifest import Certificate
 from pipeline.report import (
     ArtifactFacts,
     Candidate,
     Choice,
     Constraint,
     DataFacts,
+    EntryFacts,
     Example,
     ExampleStep,
     ExitGroup,
     ExitScore,
+    FrontFacts,
     MajorityGuess,
     ParityCheck,
     PartTiming,
     PathTiming,
+    PrecisionScore,
+    QuantisationFacts,
     Repeat,
     Reused,
     RunReport,
     Score,
     SearchFacts,
     Sensitivity,
+    ShippedFacts,
     StageTime,
+    TensorFacts,
     Timing,
     TimingSource,
     Whole,
+    encode_confidence,
     encode_labels,
     encode_photo,
 )
@@ -48,6 +56,7 @@ HEAD_NS = (410_000.0, 260_000.0, 720_000.0, 310_000.0)
 BOUNDARY_NS = 62_000.0
 FINISH_NS = 180_000.0
 SIDE = 192
+MAP_SIDE = 24
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,24 @@ def pareto(candidates: list[Candidate]) -> list[Candidate]:
     return front
 
 
+def anytime(split: Split, deadlines: tuple[float, ...]) -> list[Candidate]:
+    """Anytime pairs of exits that none beats; worth: the mean over the deadlines of the deepest answer by then."""
+    found = []
+    for exits in combinations(range(6), 2):
+        choice = Choice(setting="anytime", exits=exits, heads=(HEADS[0],) * 2)
+        alone = [score(split, Choice(setting="budgeted", exits=(e,), heads=(HEADS[0],))).miou for e in exits]
+        paths = path_ns(choice)
+        read = [max((n for n, ns in enumerate(paths) if ns <= deadline), default=None) for deadline in deadlines]
+        worth = Score(
+            miou=sum(alone[n] for n in read if n is not None) / len(deadlines),
+            latency_ns=paths[-1],
+            worst_latency_ns=paths[-1],
+            exit_rates=tuple(read.count(n) / len(deadlines) for n in range(2)),
+        )
+        found.append(Candidate(choice=choice, search=worth))
+    return pareto(found)
+
+
 def cheapest(candidates: list[Candidate], miou: float) -> Candidate:
     """The fastest candidate that reaches `miou`."""
     return min((c for c in candidates if c.search.miou >= miou), key=lambda c: c.search.latency_ns)
@@ -232,7 +259,16 @@ def examples(choice: Choice) -> tuple[Example, ...]:
         truth[:3] = 255
         visited = choice.exits if n >= 3 else choice.exits[:1]
         steps = tuple(_step(choice, truth, k, n, k == len(visited) - 1) for k in range(len(visited)))
-        made.append(Example(name=f"test/{n:04d}", photo=encode_photo(photo), truth=encode_labels(truth), steps=steps))
+        others = tuple(_other(exit, truth) for exit in range(len(EXITS)) if exit not in visited)
+        made.append(
+            Example(
+                name=f"test/{n:04d}",
+                photo=encode_photo(photo),
+                truth=encode_labels(truth),
+                steps=steps,
+                others=others,
+            )
+        )
     return tuple(made)
 
 
@@ -246,7 +282,20 @@ def _step(choice: Choice, truth: np.ndarray, position: int, number: int, leaves:
         threshold=threshold,
         mask=encode_labels(mask),
         agreement=float((mask == truth)[truth != 255].mean()),
+        confidence_map=encode_confidence(np.linspace(0.2, 1, MAP_SIDE**2).reshape(MAP_SIDE, MAP_SIDE)),
+        map_by="shipped file" if threshold is not None else "fp32 network",
     )
+
+
+def pictures(example: Example) -> int:
+    """<img> elements of an example in the gallery: truth; mask, map and errors by exit; the other exits."""
+    return 1 + 3 * len(example.steps) + len(example.others)
+
+
+def _other(exit: int, truth: np.ndarray) -> ExampleStep:
+    mask = guess(np.where(truth == 255, 0, truth), 8, exit)
+    agreement = float((mask == truth)[truth != 255].mean())
+    return ExampleStep(exit=exit, confidence=None, threshold=None, mask=encode_labels(mask), agreement=agreement)
 
 
 def identity(emulated: bool = True) -> DeviceIdentity:
@@ -277,7 +326,11 @@ def make_report(
     reference = next(c for c in singles if c.choice.exits == (5,) and c.choice.heads == (HEADS[2],))
     floor = reference.search.miou - 0.01
     multiple = [candidate(search, test, choice) for choice in cascades(search)]
-    front = [*pareto(singles), *(pareto(multiple) if setting == "adaptive" else [])]
+    deadlines = tuple(share * reference.search.latency_ns for share in (0.5, 1.0))
+    fronts = {"budgeted": pareto(singles), "anytime": anytime(search, deadlines)}
+    if setting == "adaptive":
+        fronts["adaptive"] = pareto(multiple)
+    front = [found for points in fronts.values() for found in points]
     strongest = cheapest(singles, floor)
     chosen = cheapest(multiple, floor) if setting == "adaptive" else strongest
     counts = np.bincount(route(test, chosen.choice), minlength=len(chosen.choice.exits))
@@ -306,6 +359,16 @@ def make_report(
         strongest_single=whole(strongest, source),
         singles=tuple(singles),
         front=tuple(front),
+        fronts=tuple(
+            FrontFacts(
+                setting=name,  # type: ignore[arg-type]
+                optimal=optimal,
+                configurations=len(points),
+                seconds=1.0,
+                deadlines_ns=deadlines if name == "anytime" else (),
+            )
+            for name, points in fronts.items()
+        ),
         parts=parts(source),
         exit_scores=exit_scores(test),
         majority=MajorityGuess(name="background", miou=0.071),
@@ -314,6 +377,8 @@ def make_report(
             for n, (exit, count) in enumerate(zip(chosen.choice.exits, counts, strict=True))
         ),
         near_threshold=2 if setting == "adaptive" else None,
+        shipped=ShippedFacts(miou=0.5123, images=300, flipped=0, confidence_error=3.6e-7),
+        certificate=certificate(chosen.choice) if setting == "adaptive" else None,
         examples=examples(chosen.choice),
         parity=(
             ParityCheck(
@@ -331,6 +396,8 @@ def make_report(
             ParityCheck(place="phone", entry="stage_0", figure="largest logit error", value=0.0, limit=0.05, samples=4),
         ),
         artifacts=(ArtifactFacts(name="model.tflite", sha256="3f" * 32, size_bytes=4_812_345, delegated_share=0.965),),
+        entries=entries(),
+        quantisation=quantisation() if provenance == "predicted" else None,
         sensitivity=_sensitivity(chosen.choice, strongest.choice) if provenance == "predicted" else (),
         winner_by_macs=chosen.choice,
         state_before={"battery": "87 %, 29.1 °C", "thermal status": "0"},
@@ -349,8 +416,50 @@ def make_report(
             command=f"python -m pipeline deploy --target {run} --setting {setting} --max-drop 1pp",
             config=f'target = "{run}"\nsetting = "{setting}"\nmax-drop = "1pp"\nseed = 0\n',
             versions={"mess-deploy": "0.1.0", "torch": "2.14.1", "ai-edge-litert": "2.3.0", "python": "3.11.2"},
+            also={"this page again": f"python -m pipeline report --run runs/{run}"},
+            hashes={"trained weights": "ab" * 32, "shipped file": "3f" * 32},
         ),
         warnings=_warnings(provenance),
+    )
+
+
+def certificate(choice: Choice) -> Certificate:
+    """A promise that held without raising a threshold."""
+    return Certificate(
+        method="ltt",
+        epsilon=0.02,
+        delta=0.05,
+        loss="increase of the share of wrong pixels",
+        images=160,
+        risk=0.0041,
+        p_value=0.031,
+        thresholds=choice.thresholds,
+        raised=False,
+        steps=51,
+        search_split="aa" * 32,
+        certify_split="bb" * 32,
+        miou_gap=(-0.004, 0.013),
+    )
+
+
+def entries() -> tuple[EntryFacts, ...]:
+    """Two stages, one with an operator on the host's side."""
+    image = TensorFacts(name="image", shape=(1, SIDE, SIDE, 3), dtype="int8", scale=1.0, zero_point=-128)
+    first = EntryFacts(
+        name="stage_0", operators=60, delegated=58, macs=90_000_000, host_side=("softmax",), tensors=(image,)
+    )
+    return first, EntryFacts(name="stage_1", operators=40, delegated=40, macs=80_000_000)
+
+
+def quantisation() -> QuantisationFacts:
+    """int8 loses half a point at the first exit and nothing at the last."""
+    return QuantisationFacts(
+        precision="int8",
+        calibration_images=48,
+        scores=(
+            PrecisionScore(exit=0, head=HEADS[0], fp32=0.41, quantised=0.405),
+            PrecisionScore(exit=5, head=HEADS[2], fp32=0.52, quantised=0.52),
+        ),
     )
 
 

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image
-from report_factory import CLASSES, make_report
+from report_factory import CLASSES, make_report, pictures
 
 from device_profiler.errors import InputError
 from device_profiler.measurement import Measurement
@@ -184,8 +184,7 @@ def test_page_is_well_formed_and_small(page: str) -> None:
 
 def test_every_picture_says_what_it_shows(report: RunReport, page: str) -> None:
     images = read(page).images
-    tiles = sum(3 + len(example.steps) for example in report.examples)
-    assert len(images) == tiles
+    assert len(images) == sum(pictures(example) for example in report.examples)
     assert all(image["alt"] for image in images)
     for image in images:
         Image.open(io.BytesIO(base64.b64decode(str(image["src"]).split(",", 1)[1]))).verify()
@@ -369,8 +368,10 @@ def test_gallery_shows_early_leavers_first_and_what_earlier_exits_said(report: R
         f"Easy: leave at {report.exits[first]}",
         f"Hard: go on to {report.exits[last]}",
     ]
-    assert all(len(card.tiles) == 4 for card in groups[0].cards)
-    assert all(len(card.tiles) == 5 for card in groups[1].cards)
+    assert [len(card.visits) for card in groups[0].cards] == [1, 1, 1]
+    assert [len(card.visits) for card in groups[1].cards] == [2, 2, 2]
+    assert all(len(visit.tiles) == 3 for group in groups for card in group.cards for visit in card.visits)
+    assert all(len(card.visits) + len(card.others) == len(report.exits) for group in groups for card in group.cards)
 
 
 def test_label_maps_are_kept_exactly() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
-from report_factory import make_report
+from report_factory import MAP_SIDE, make_report, pictures
 
 from device_profiler import debian
 from device_profiler.errors import PipelineError
@@ -126,8 +126,17 @@ def test_every_chart_has_its_marks(context: BrowserContext, address: str, report
 def test_every_picture_loads(context: BrowserContext, address: str, report: RunReport) -> None:
     page, _ = opened(context, address)
     widths = page.evaluate("[...document.images].map(image => image.complete ? image.naturalWidth : 0)")
-    assert len(widths) == sum(3 + len(example.steps) for example in report.examples)
-    assert set(widths) == {report.input_size[1]}
+    assert len(widths) == sum(pictures(example) for example in report.examples)
+    assert set(widths) == {report.input_size[1], MAP_SIDE}
+    photos = page.evaluate(
+        """Promise.all([...document.querySelectorAll('.photo')].map(async place => {
+            const photo = new Image();
+            photo.src = getComputedStyle(place).backgroundImage.slice(5, -2);
+            await photo.decode();
+            return photo.naturalWidth;
+        }))"""
+    )
+    assert photos == [report.input_size[1]] * len(report.examples)
 
 
 def test_hovering_shows_the_configuration(context: BrowserContext, address: str, report: RunReport) -> None:
