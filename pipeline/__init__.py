@@ -1,1 +1,50 @@
-"""What a user runs: data, training, evaluation, partition, profiling, search, export, report."""
+"""What a user runs: data, training, evaluation, partition, profiling, search, export, report.
+
+`from pipeline import deploy` gives the commands as functions (see `pipeline.api`); importing the package alone imports
+nothing else.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.api import compare as compare
+    from pipeline.api import deploy as deploy
+    from pipeline.api import devices as devices
+    from pipeline.api import doctor as doctor
+    from pipeline.api import evaluate as evaluate
+    from pipeline.api import export as export
+    from pipeline.api import front as front
+    from pipeline.api import profile as profile
+    from pipeline.api import report as report
+    from pipeline.api import run as run
+    from pipeline.api import search as search
+    from pipeline.api import self_check as self_check
+    from pipeline.api import targets as targets
+    from pipeline.api import train as train
+
+FUNCTIONS = (
+    "compare", "deploy", "devices", "doctor", "evaluate", "export", "front", "profile", "report", "run", "search",
+    "self_check", "targets", "train",
+)  # fmt: skip
+
+
+class _Package(ModuleType):
+    """Some functions share their name with a module in here (`search`): as an attribute it is always the function.
+
+    `from pipeline.search import ...` is not touched by that.
+    """
+
+    def __getattr__(self, name: str) -> object:
+        if name not in FUNCTIONS:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(import_module("pipeline.api"), name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in FUNCTIONS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -12,7 +12,7 @@ An entry of the list is one text as a user sees it, with where it comes from and
     test = "tests/...::test_..."                       the test in which the real part raises it
 
 `python tests/error_catalogue.py` names the errors in the code that the list lacks. `pytest --record-errors FILE` notes
-every error that a test raises; `python tests/error_catalogue.py FILE` then prints an entry for each that the list lacks.
+every error that a test raises; `python tests/error_catalogue.py FILE` then prints an entry for each that is lacking.
 """
 
 import ast
@@ -180,7 +180,8 @@ def new_entries(record: Path) -> str:
         if here:
             lacking.remove(here[0])
             rows = {"at": seen["at"], "text": f"error: {seen['text']}", "exit": seen["exit"], "test": seen["test"]}
-            blocks.append("[[error]]\n" + "".join(f"{k} = {json.dumps(v, ensure_ascii=False)}\n" for k, v in rows.items()))
+            lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in rows.items()]
+            blocks.append("[[error]]\n" + "".join(lines))
     return "\n".join(blocks)
 
 

@@ -2,13 +2,44 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import msgspec
 
+Result = msgspec.Struct | Mapping[str, object]
 
-def emit(result: msgspec.Struct | Mapping[str, object], lines: Iterable[str], as_json: bool) -> None:
+
+@dataclass(frozen=True)
+class Emitted:
+    """A command's result and its lines for people, handed to a caller in Python instead of being printed."""
+
+    result: Result
+    lines: tuple[str, ...]
+
+
+_TAKER: ContextVar[list[Emitted] | None] = ContextVar("taker of results", default=None)
+
+
+@contextmanager
+def taken_results() -> Iterator[list[Emitted]]:
+    """Inside the block (of this thread or task alone) results are put into the list and nothing is printed."""
+    taken: list[Emitted] = []
+    token = _TAKER.set(taken)
+    try:
+        yield taken
+    finally:
+        _TAKER.reset(token)
+
+
+def emit(result: Result, lines: Iterable[str], as_json: bool) -> None:
     """Print `result` as one JSON object on stdout when `as_json`, else `lines`."""
+    taker = _TAKER.get()
+    if taker is not None:
+        taker.append(Emitted(result, tuple(lines)))
+        return
     if as_json:
         print(json.dumps(msgspec.to_builtins(result), allow_nan=False))
         return

@@ -68,16 +68,16 @@ def searches(folder: Path) -> None:
 
 
 def _arrays() -> dict[str, Any]:
-    exits, heads, images_, classes = SHAPE
+    exits, heads, count, _ = SHAPE
     union = np.full(SHAPE, 100, np.int64)
     return {
-        "confidence": np.linspace(0.2, 0.9, exits * heads * images_, dtype=np.float32).reshape(SHAPE[:3]),
+        "confidence": np.linspace(0.2, 0.9, exits * heads * count, dtype=np.float32).reshape(SHAPE[:3]),
         "intersection": union * np.array([60, 80]).reshape(exits, 1, 1, 1) // 100,
         "union": union,
         "exits": np.array(["exit1", "exit2"]),
         "heads": np.array([["fcn"], ["fcn"]]),
         "classes": np.array(["sky", "road"]),
-        "images": np.array([f"image{i}" for i in range(images_)]),
+        "images": np.array([f"image{i}" for i in range(count)]),
         "policy": np.array("mean"),
     }
 

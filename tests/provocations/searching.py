@@ -1,4 +1,4 @@
-"""Errors of the search and of certificates, raised by calls: no command line reaches them with files of its own making."""
+"""Errors of the search and of certificates, raised by calls: files alone do not reach them."""
 
 from pathlib import Path
 

@@ -1,0 +1,268 @@
+"""The commands as typed functions (`from pipeline import deploy`): keyword arguments are the flags, results are frozen.
+
+Every function runs its command: the same checks, defaults, cache and run folder; None leaves an option at the command's
+default. Progress and warnings go to stderr. Bad input raises `device_profiler.errors.InputError`, no feasible
+configuration InfeasibleError, a phone that fails DeviceError, a failed check VerificationError: the text is the one
+that the command line shows.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pipeline.api_calls import command
+from pipeline.api_results import (
+    Deployed,
+    Exported,
+    Found,
+    Profiled,
+    Ran,
+    Reported,
+    Reuse,
+    SelfChecked,
+    Trained,
+)
+
+if TYPE_CHECKING:
+    from device_profiler.listing import ListedDevice
+    from device_profiler.targets import Target
+    from pipeline.evaluation import EvaluationReport
+    from pipeline.health import Check
+    from pipeline.search.configuration import Front
+
+File = str | Path
+Preset = Literal["smoke", "quick", "full"]
+Setting = Literal["budgeted", "adaptive", "anytime"]
+RiskMethod = Literal["ltt", "crc"]
+Split = Literal["train", "search", "certify", "test"]
+
+
+def deploy(
+    target: str,
+    *,
+    data: str | None = None,
+    preset: Preset | None = None,
+    backbone: str | None = None,
+    size: str | None = None,
+    checkpoint: File | None = None,
+    setting: Setting | None = None,
+    max_latency: str | None = None,
+    max_worst_latency: str | None = None,
+    min_miou: float | None = None,
+    max_drop: str | None = None,
+    max_cost: float | None = None,
+    max_worst_cost: float | None = None,
+    deadline: Sequence[str] = (),
+    max_exits: int | None = None,
+    threshold_grid: int | None = None,
+    time_limit: str | None = None,
+    risk: float | None = None,
+    delta: float | None = None,
+    risk_method: RiskMethod | None = None,
+    device: str | None = None,
+    require_device: bool = False,
+    store: str | None = None,
+    run: File | None = None,
+    config: File | None = None,
+    verbose: bool = False,
+) -> Deployed:
+    """The whole way: train, profile, search, export, verify. Durations ('30ms') and points ('1pp') carry their unit."""
+    emitted = command("deploy", locals())
+    result = cast(dict[str, Any], emitted.result)
+    import msgspec
+
+    from mobile_export.manifest import Manifest
+
+    manifest = msgspec.convert({k: v for k, v in result.items() if k not in ("run", "reused")}, Manifest)
+    return Deployed(Path(result["run"]), manifest, _reused(result), "\n".join(emitted.lines))
+
+
+def train(
+    *,
+    data: str | None = None,
+    preset: Preset | None = None,
+    backbone: str | None = None,
+    size: str | None = None,
+    checkpoint: File | None = None,
+    run: File | None = None,
+    config: File | None = None,
+    verbose: bool = False,
+) -> Trained:
+    """Both stages of training, to a checkpoint; a broken-off training goes on where it was."""
+    result = _result("train", locals())
+    return Trained(
+        Path(result["checkpoint"]), result["weights_sha256"], result["spec"], result["training"], _reused(result)
+    )
+
+
+def evaluate(
+    checkpoint: File,
+    *,
+    data: str | None = None,
+    preset: Preset | None = None,
+    backbone: str | None = None,
+    size: str | None = None,
+    split: Split | None = None,
+    run: File | None = None,
+    config: File | None = None,
+    verbose: bool = False,
+) -> "EvaluationReport":
+    """Accuracy and multiply-adds of every exit and head; statistics.npz in the run folder."""
+    return cast("EvaluationReport", command("evaluate", locals()).result)
+
+
+def profile(
+    target: str,
+    *,
+    data: str | None = None,
+    preset: Preset | None = None,
+    backbone: str | None = None,
+    size: str | None = None,
+    checkpoint: File | None = None,
+    device: str | None = None,
+    require_device: bool = False,
+    tool: str | None = None,
+    store: str | None = None,
+    run: File | None = None,
+    config: File | None = None,
+    verbose: bool = False,
+) -> Profiled:
+    """Latency of every part of a network on a phone; latency.json in the run folder. Needs no trained weights."""
+    result = _result("profile", locals())
+    return Profiled(
+        Path(result["latency"]), result["provenance"], result["measured"], result["parts"], tuple(result["reused"])
+    )
+
+
+def search(
+    *,
+    statistics: File | None = None,
+    latency: File | None = None,
+    setting: Setting | None = None,
+    max_latency: str | None = None,
+    max_worst_latency: str | None = None,
+    min_miou: float | None = None,
+    max_drop: str | None = None,
+    max_cost: float | None = None,
+    max_worst_cost: float | None = None,
+    deadline: Sequence[str] = (),
+    max_exits: int | None = None,
+    threshold_grid: int | None = None,
+    time_limit: str | None = None,
+    risk: float | None = None,
+    delta: float | None = None,
+    risk_method: RiskMethod | None = None,
+    certify: File | None = None,
+    run: File | None = None,
+    config: File | None = None,
+    verbose: bool = False,
+) -> Found:
+    """The best configuration, from statistics.npz and latency.json alone (given, or those of the folder `run`)."""
+    import msgspec
+
+    from pipeline.search.configuration import Configuration
+
+    result = _result("search", locals())
+    configuration = msgspec.convert(result["configuration"], Configuration)
+    certificate = _certificate(result.get("certificate"))
+    rates = tuple(result["exit_rates"])
+    return Found(**{**result, "configuration": configuration, "exit_rates": rates, "certificate": certificate})
+
+
+def front(
+    *,
+    statistics: File | None = None,
+    latency: File | None = None,
+    setting: Setting | None = None,
+    max_latency: str | None = None,
+    max_worst_latency: str | None = None,
+    deadline: Sequence[str] = (),
+    max_exits: int | None = None,
+    threshold_grid: int | None = None,
+    time_limit: str | None = None,
+    run: File | None = None,
+    config: File | None = None,
+    verbose: bool = False,
+) -> "Front":
+    """Every Pareto point of one setting: `search --front`."""
+    return cast("Front", command("search", {**locals(), "front": True}).result)
+
+
+def export(
+    target: str,
+    checkpoint: File,
+    *,
+    exits: Sequence[int],
+    heads: Sequence[str],
+    thresholds: Sequence[float] = (),
+    data: str | None = None,
+    preset: Preset | None = None,
+    backbone: str | None = None,
+    size: str | None = None,
+    run: File | None = None,
+    config: File | None = None,
+    verbose: bool = False,
+) -> Exported:
+    """One configuration of a checkpoint as a file for the target, held against eager PyTorch on real images."""
+    options = {**locals(), "exits": tuple(exits), "heads": tuple(heads), "thresholds": tuple(map(repr, thresholds))}
+    result = _result("export", options)
+    return Exported(Path(result["folder"]), result["artifact"], result["plan"])
+
+
+def run(bundle: File, image: File, *, output: File | None = None, verbose: bool = False) -> Ran:
+    """A deployed bundle on one image, on this machine: the mask as a PNG file, the exit, the confidences."""
+    result = _result("run", locals())
+    paths = {name: Path(result[name]) for name in ("bundle", "image", "mask")}
+    rows = {name: tuple(result[name]) for name in ("confidences", "thresholds")}
+    return Ran(**{**result, **paths, **rows})
+
+
+def self_check(bundle: File, *, device: str | None = None, verbose: bool = False) -> SelfChecked:
+    """A bundle's sample to every exit, here or on the phone `device`, against the answers that came with it."""
+    result = _result("run", {**locals(), "self_check": True})
+    return SelfChecked(Path(result["bundle"]), result["on"], tuple(result["lines"]))
+
+
+def report(run: File | None = None, *, output: File | None = None, verbose: bool = False) -> Reported:
+    """report.html of a run (without one: of the run that reported last), made again from its report.json."""
+    result = _result("report", locals())
+    return Reported(Path(result["report"]), (Path(result["run"]),))
+
+
+def compare(*runs: File, output: File | None = None, verbose: bool = False) -> Reported:
+    """One page with several runs side by side: `report --compare`."""
+    result = _result("report", {"compare": runs, "output": output, "verbose": verbose})
+    return Reported(Path(result["report"]), tuple(map(Path, result["runs"])))
+
+
+def devices() -> tuple["ListedDevice", ...]:
+    """The phones that can be reached, with their state."""
+    return tuple(_result("devices", {})["devices"])
+
+
+def targets() -> tuple["Target", ...]:
+    """What a deployment can be made for."""
+    return tuple(_result("targets", {})["targets"])
+
+
+def doctor(*, prepare: bool = False) -> tuple["Check", ...]:
+    """What works on this machine, what is missing, and the command that mends it."""
+    return tuple(_result("doctor", locals())["checks"])
+
+
+def _result(verb: str, options: Mapping[str, object]) -> dict[str, Any]:
+    return dict(cast(Mapping[str, Any], command(verb, options).result))
+
+
+def _reused(result: Mapping[str, Any]) -> tuple[Reuse, ...]:
+    return tuple(Reuse(**row) for row in result["reused"])
+
+
+def _certificate(content: object) -> Any:
+    if content is None:
+        return None
+    import msgspec
+
+    from mobile_export.manifest import Certificate
+
+    return msgspec.convert(content, Certificate)
