@@ -1,38 +1,84 @@
-"""The state in which a real phone is measured: awake, charged, cool, at steady clocks, on its big cores."""
+"""The state in which a phone is measured: awake, charged, cool, steady clocks, its big cores; restored afterwards.
 
+What is changed is written down on the phone first, as the script that undoes it: whatever becomes of this process, the
+next session on the phone runs that script before it measures.
+"""
+
+import logging
 import re
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from device_profiler.device import read_state
-from device_profiler.errors import DeviceError
+from device_profiler.errors import DeviceError, InvalidMeasurementError
+from device_profiler.measurement import DeviceIdentity
 from device_profiler.transport import Transport
+
+log = logging.getLogger(__name__)
 
 LEAST_BATTERY_PERCENT = 30
 COOLING_S = 300.0
+JOURNAL = "/data/local/tmp/mess-deploy.restore"
+"""On the phone: the commands that undo what a session changed; there only while one does, or after it was killed."""
 _PAUSE_S = 10.0
 _CAPACITY = re.compile(r"cpu(\d+)/cpu_capacity:(\d+)")
+_TIME_IN_STATE = re.compile(r"cpu(\d+)/cpufreq/stats/time_in_state:(\d+) (\d+)")
+_STAY_ON = "global stay_on_while_plugged_in"
+_CHANGES = (
+    "svc power stayon true",
+    "input keyevent WAKEUP",
+    "cmd power set-fixed-performance-mode-enabled true",
+)
+
+Pause = Callable[[float], None]
 
 
 @contextmanager
 def steady(transport: Transport) -> Iterator[None]:
-    """Keep the phone awake at sustainable clocks inside the block; what the phone does not know is left out."""
-    _try(transport, "svc power stayon true", "input keyevent WAKEUP")
-    _try(transport, "cmd power set-fixed-performance-mode-enabled true")
+    """Keep the phone awake at sustainable clocks inside the block; what the phone does not know is left out.
+
+    Raises:
+        DeviceError: afterwards, when a setting could not be restored (unless the block failed already).
+    """
+    restore(transport)
+    _write_journal(transport)
+    _try(transport, *_CHANGES)
     try:
         yield
-    finally:
-        _try(transport, "cmd power set-fixed-performance-mode-enabled false", "svc power stayon false")
+    except BaseException:
+        _restore_if_there(transport)
+        raise
+    restore(transport)
 
 
-def wait_until_fit(transport: Transport, cooling_s: float = COOLING_S, pause_s: float = _PAUSE_S) -> dict[str, str]:
+def restore(transport: Transport) -> bool:
+    """Undo what a session left changed, and verify it; False where there was nothing to undo.
+
+    Raises:
+        DeviceError: a setting is not what it was.
+    """
+    script = f"[ -f {JOURNAL} ] || {{ echo nothing; exit; }}; sh {JOURNAL} && rm -f {JOURNAL} && echo restored"
+    answer = transport.shell(script).output.strip().splitlines()
+    if answer[-1:] == ["nothing"]:
+        return False
+    if answer[-1:] != ["restored"]:
+        raise DeviceError(
+            f"settings of {transport.address} could not be restored ({' '.join(answer)[-200:]}): run `sh {JOURNAL}` in "
+            "its shell, then remove that file"
+        )
+    return True
+
+
+def wait_until_fit(transport: Transport, cooling_s: float = COOLING_S, pause: Pause = time.sleep) -> dict[str, str]:
     """The phone's state once it is fit to be measured: enough battery, no thermal throttling.
 
     Raises:
-        DeviceError: the battery is under 30 %, or the phone did not cool down within `cooling_s`.
+        DeviceError: the battery is under 30 %.
+        InvalidMeasurementError: the phone did not cool down within `cooling_s`.
     """
-    deadline = time.monotonic() + cooling_s
+    waited = 0.0
     while True:
         state = read_state(transport)
         if int(state.get("battery_level", 100)) < LEAST_BATTERY_PERCENT and state.get("plugged", "no") == "no":
@@ -42,12 +88,20 @@ def wait_until_fit(transport: Transport, cooling_s: float = COOLING_S, pause_s: 
             )
         if state.get("thermal_status", "0") == "0":
             return state
-        if time.monotonic() > deadline:
-            raise DeviceError(
+        if waited >= cooling_s:
+            raise InvalidMeasurementError(
                 f"{transport.address} is throttled by heat (thermal status {state['thermal_status']}) and did not cool "
                 f"within {cooling_s:.0f} s; let it rest, out of its case"
             )
-        time.sleep(pause_s)
+        pause(_PAUSE_S)
+        waited += _PAUSE_S
+
+
+def pause_on(transport: Transport, identity: DeviceIdentity) -> Pause:
+    """How time passes without work: on a wall clock by waiting, on an emulated phone's own clock at once."""
+    if identity.clock == "wall":
+        return time.sleep
+    return lambda seconds: _idle(transport, seconds)
 
 
 def big_cores(transport: Transport) -> str | None:
@@ -58,6 +112,67 @@ def big_cores(transport: Transport) -> str | None:
         return None
     largest = max(capacity.values())
     return f"{sum(1 << core for core, value in capacity.items() if value == largest):x}"
+
+
+Residency = dict[int, dict[int, int]]
+"""Time that each core spent at each frequency [kHz], since the phone started, in the kernel's ticks."""
+
+
+def read_residency(transport: Transport) -> Residency:
+    """By core; empty where the phone does not tell."""
+    files = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/stats/time_in_state"
+    output = transport.shell(f"grep -H . {files} 2>/dev/null").output
+    found: Residency = {}
+    for core, khz, ticks in _TIME_IN_STATE.findall(output):
+        found.setdefault(int(core), {})[int(khz)] = int(ticks)
+    return found
+
+
+def mean_khz(before: Residency, after: Residency) -> dict[str, str]:
+    """Under `cpu_khz_mean`, the mean frequency of each core between two readings; nothing where they are not known."""
+    means = []
+    for core in sorted(after):
+        spent = {khz: ticks - before.get(core, {}).get(khz, 0) for khz, ticks in after[core].items()}
+        if total := sum(spent.values()):
+            means.append(round(sum(khz * ticks for khz, ticks in spent.items()) / total))
+    return {"cpu_khz_mean": ",".join(map(str, means))} if means else {}
+
+
+def _write_journal(transport: Transport) -> None:
+    """The script that undoes _CHANGES, with the settings as they are now (fixed performance can't be read: off)."""
+    former = transport.shell(f"settings get {_STAY_ON} 2>/dev/null").output.strip()
+    lines = ["cmd power set-fixed-performance-mode-enabled false >/dev/null 2>&1"]
+    if former.isdigit():
+        lines.append(f"settings put {_STAY_ON} {former}")
+    elif former == "null":
+        lines.append(f"settings delete {_STAY_ON} >/dev/null")
+    else:
+        lines.append("svc power stayon false >/dev/null 2>&1")
+    if former.isdigit() or former == "null":
+        lines.append(f'[ "$(settings get {_STAY_ON})" = {former} ] || {{ echo stay_on_while_plugged_in; exit 1; }}')
+    else:
+        lines.append("true")
+    content = shlex.quote("\n".join(lines) + "\n")
+    result = transport.shell(f"printf %s {content} > {JOURNAL}.partial && mv {JOURNAL}.partial {JOURNAL}")
+    if result.exit_code != 0:
+        raise DeviceError(
+            f"{transport.address} can't note its settings ({result.output.strip()[-150:]}); nothing was changed: see "
+            "whether its storage is full"
+        )
+
+
+def _restore_if_there(transport: Transport) -> None:
+    """After a failure, whose error is the one to be told."""
+    try:
+        restore(transport)
+    except DeviceError as error:
+        log.warning("settings of %s are restored when it is measured next: %s", transport.address, error)
+
+
+def _idle(transport: Transport, seconds: float) -> None:
+    result = transport.shell(f"idle {seconds:g}")
+    if result.exit_code != 0:
+        raise DeviceError(f"{transport.address} can't let its clock pass: {result.output.strip()[-150:]}")
 
 
 def _try(transport: Transport, *commands: str) -> None:

@@ -250,7 +250,8 @@ def _open_emulated(target: Target, warning: str | None, keep: bool) -> Device:
     for phone in list_phones():
         if phone.profile == wanted.name and phone.shared:
             device = connect_device(phone.address)
-            if device.identity.properties.get("ro.mess.profile") == wanted.identity():
+            steady = device.identity.clock == "virtual"
+            if steady and device.identity.properties.get("ro.mess.profile") == wanted.identity():
                 try:
                     hold(device)
                     log.info("using the running emulated %s at %s", wanted.title, phone.address)

@@ -22,8 +22,39 @@ class DeviceIdentity(msgspec.Struct, frozen=True):
     fingerprint: str
     emulated: bool
     clock: str
-    """"virtual" where time is counted instructions, else "wall"."""
+    """"virtual" where time is counted instructions, "unsteady" where noise or heat disturb these, else "wall"."""
     properties: dict[str, str] = {}
+
+
+BlockVerdict = Literal["valid", "drifted", "off level", "unsettled"]
+
+
+class Block(msgspec.Struct, frozen=True):
+    """One entry's runs in one block, whatever became of it. `launch`, `block`: numbers from 0.
+
+    `warmup_ns`: runs until they settled. `golden_*_ns`: the golden model before and after. `verdict`: "drifted", its
+    golden medians differ by more than the protocol allows; "off level", they differ as much from the session's;
+    "unsettled", the entry's warm-up never settled. Only a valid block's samples count.
+    """
+
+    launch: int
+    block: int
+    warmup_ns: tuple[int, ...]
+    samples_ns: tuple[int, ...]
+    golden_first_ns: tuple[int, ...]
+    golden_last_ns: tuple[int, ...]
+    verdict: BlockVerdict = "valid"
+
+
+VerdictKind = Literal["PROVEN", "PLAUSIBLE", "REFUTED"]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether an accelerator really ran: see `verdict`. `reasons`: what speaks for it and against it, a line each."""
+
+    kind: VerdictKind
+    unit: str
+    reasons: tuple[str, ...]
 
 
 class Measurement(msgspec.Struct, frozen=True):
@@ -36,7 +67,8 @@ class Measurement(msgspec.Struct, frozen=True):
     on `actual_unit` that gave the outputs. `state_*`: battery, temperature, thermal status and clocks before and
     after. `versions`: runtime, runner, protocol, device model. `peak_rss_kb` is the emulator's process on an emulated
     phone. `overhead_ns`: the share of a predicted `median_ns` that is paid for each call, whatever it computes: parts
-    that will be one program pay it once.
+    that will be one program pay it once. `blocks`: every block that was run, void ones too; empty on a virtual clock.
+    `verdict`: only where an accelerator was asked for and ran; a predicted figure has none.
     """
 
     key: str
@@ -59,3 +91,5 @@ class Measurement(msgspec.Struct, frozen=True):
     note: str = ""
     executed_ns: tuple[int, ...] = ()
     overhead_ns: float = 0.0
+    blocks: tuple[Block, ...] = ()
+    verdict: Verdict | None = None

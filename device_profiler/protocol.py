@@ -1,10 +1,11 @@
 """How a latency is taken: what runs how often, what makes a figure valid, and what it may be called.
 
-- virtual clock (our emulated phone): deterministic, so the first run warms up and two samples suffice; called emulated.
-- wall clock (a real phone): awake, cool, charged, on its big cores; several launches in shuffled order, each until its
-  samples settle; the median with its bootstrap interval over the launches; called measured.
+- steady virtual clock (our emulated phone): deterministic, so the first run warms up and two samples suffice; emulated.
+- wall clock (a real phone): awake, cool, charged, on its big cores; several launches, in each of which the entries are
+  compared in blocks between runs of a golden model; the median with its bootstrap interval over the launches; measured.
+  An emulated phone whose clock is disturbed is measured likewise; emulated.
 - an NPU that is only emulated: the artifact runs on the phone's CPU for its outputs, the time comes from the device
-  model; called predicted.
+  model; called predicted. No accelerator ran, so there is no verdict on one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,17 +17,34 @@ import msgspec
 from device_profiler import conditions
 from device_profiler.device import Device, read_state
 from device_profiler.errors import DeviceError, InputError
+from device_profiler.golden import golden_file
 from device_profiler.measurement import Measurement
 from device_profiler.prediction import Prediction, load_model, predict
-from device_profiler.runner.client import Progress, Runner, install, no_progress
+from device_profiler.runner.client import Progress, Runner, Scheduled, install, no_progress
+from device_profiler.runner.job import Schedule
 from device_profiler.runner.results import Affine, CallResult, CascadeResult
 from device_profiler.runner.wheels import WHEELS
-from device_profiler.sampling import VIRTUAL, WALL, Effort, Launch, Result, Series, settled_series, virtual_series
+from device_profiler.sampling import (
+    BLOCKS,
+    VIRTUAL,
+    BlockEffort,
+    BlockLaunch,
+    Effort,
+    Launch,
+    Result,
+    Series,
+    Visited,
+    compared_series,
+    virtual_series,
+)
 from device_profiler.store import PROTOCOL
 from device_profiler.targets import Target
 from device_profiler.workload import Array, Call, CascadePlan, Operator, Workload
 
 PROTOCOL_VERSION = "1"
+"""On a steady virtual clock."""
+BLOCKS_VERSION = "2"
+"""Where entries are compared in blocks."""
 DEFAULT_LIMIT_S = 1800.0
 
 # Multiply-adds a second that the emulated phone gets through on a busy core of the host: only for the estimate.
@@ -57,10 +75,14 @@ class _Subject:
         return sum(operator.macs for group in self.operators for operator in group)
 
 
-def protocol_version(target: Target) -> str:
-    """What a kept figure must agree in to be used again: protocol, runtime and, where it predicts, the device model."""
+def protocol_version(target: Target, clock: str = "virtual") -> str:
+    """What a kept figure must agree in to be used again: protocol, runtime and, where it predicts, the device model.
+
+    `clock`: of the phone, see DeviceIdentity.
+    """
     wheel = WHEELS[target.runtime]
-    parts = [PROTOCOL_VERSION, wheel.package, wheel.version]
+    protocol = PROTOCOL_VERSION if clock == "virtual" or target.device_model else BLOCKS_VERSION
+    parts = [protocol, wheel.package, wheel.version]
     if target.device_model is not None:
         parts.append(load_model(target.device_model).fingerprint)
     return " ".join(parts)
@@ -74,34 +96,44 @@ def measure_calls(
     *,
     threads: int = 1,
     limit_s: float = DEFAULT_LIMIT_S,
+    effort: BlockEffort = BLOCKS,
     progress: Progress = no_progress,
 ) -> list[MeasuredCall]:
     """Latency and outputs of entry points of `artifact`, in the order of `workloads`.
 
+    `effort`: how much is run on a clock that is not steady.
+
     Raises:
         InputError: under emulation it would take longer than `limit_s` (with the estimate), or several threads on a
             virtual clock.
-        DeviceError: the phone failed, is not fit, did not settle, or its NPU can't be measured by our runners.
+        DeviceError: the phone failed, is not fit, or its NPU can't be measured by our runners.
+        InvalidMeasurementError: it stayed hot, or too many blocks drifted or did not settle.
         VerificationError: the artifact can't run.
     """
-    session = _Session(device, target, threads, limit_s)
+    session = _Session(device, target, threads, limit_s, effort)
     subjects = [_Subject(work.key, work.call.entry, (work.operators,)) for work in workloads]
     session.check(subjects)
-    runner = session.runner()
+    runner, timeout_s = session.runner(), session.timeout_s(subjects)
 
-    def launch(order: Sequence[int], effort: Effort) -> list[CallResult]:
-        calls: list[Call] = [workloads[index].call for index in order]
+    def launch(once: Effort) -> list[CallResult]:
         return runner.run(
             artifact,
-            calls,
-            warmup=effort.warmup,
-            iterations=effort.iterations,
+            [work.call for work in workloads],
+            warmup=once.warmup,
+            iterations=once.iterations,
             threads=threads,
-            timeout_s=session.timeout_s(subjects),
+            timeout_s=timeout_s,
             progress=progress,
         )
 
-    measured = session.measure(runner, subjects, launch)
+    def blocks(order: Sequence[int], visits: Sequence[int]) -> Visited[CallResult]:
+        calls: list[Call] = [workloads[index].call for index in order]
+        schedule = session.schedule(visits)
+        return _visited(
+            runner.follow(artifact, calls, schedule, threads=threads, timeout_s=timeout_s, progress=progress)
+        )
+
+    measured = session.measure(runner, subjects, launch, blocks)
     return [MeasuredCall(taken, result.outputs, result.quantization) for taken, result in measured]
 
 
@@ -116,6 +148,7 @@ def measure_cascade(
     operators: Mapping[str, tuple[Operator, ...]],
     threads: int = 1,
     limit_s: float = DEFAULT_LIMIT_S,
+    effort: BlockEffort = BLOCKS,
     progress: Progress = no_progress,
 ) -> list[Measurement]:
     """Latency of each path through a deployment, image in to labels out: one measurement an exit, in order.
@@ -124,30 +157,37 @@ def measure_cascade(
     each entry of `plan`. Measurements are kept under `key`, their `entry` is "path_0", "path_1", ... Raises as
     `measure_calls`.
     """
-    session = _Session(device, target, threads, limit_s)
+    session = _Session(device, target, threads, limit_s, effort)
     subjects = [
         _Subject(key, f"path_{exit}", tuple(operators[entry] for entry in path_entries(plan, exit)))
         for exit in range(len(plan.stages))
     ]
     session.check(subjects)
-    runner = session.runner()
+    runner, timeout_s = session.runner(), session.timeout_s(subjects)
 
-    def launch(order: Sequence[int], effort: Effort) -> list[CascadeResult]:
+    def launch(once: Effort) -> list[CascadeResult]:
         results = []
-        for done, exit in enumerate(order):
+        for exit in range(len(plan.stages)):
             results += runner.run_cascade(
                 artifact,
                 forced(plan, exit),
                 [image],
-                warmup=effort.warmup,
-                iterations=effort.iterations,
+                warmup=once.warmup,
+                iterations=once.iterations,
                 threads=threads,
-                timeout_s=session.timeout_s(subjects),
+                timeout_s=timeout_s,
             )
-            progress(done + 1, len(order))
+            progress(exit + 1, len(plan.stages))
         return results
 
-    return [measurement for measurement, _ in session.measure(runner, subjects, launch)]
+    def blocks(order: Sequence[int], visits: Sequence[int]) -> Visited[CascadeResult]:
+        schedule = session.schedule([visit if visit < 0 else order[visit] for visit in visits])
+        ran = runner.follow_cascade(
+            artifact, plan, image, schedule, threads=threads, timeout_s=timeout_s, progress=progress
+        )
+        return Visited(ran.results * len(order), ran.visits)
+
+    return [measurement for measurement, _ in session.measure(runner, subjects, launch, blocks)]
 
 
 def forced(plan: CascadePlan, exit: int) -> CascadePlan:
@@ -161,6 +201,10 @@ def path_entries(plan: CascadePlan, exit: int) -> tuple[str, ...]:
     return (*plan.stages[: exit + 1], *plan.finish[exit : exit + 1])
 
 
+def _visited(scheduled: Scheduled[Result]) -> Visited[Result]:
+    return Visited(scheduled.results, scheduled.visits)
+
+
 @dataclass(frozen=True)
 class _Session:
     """One visit to a phone for one target."""
@@ -169,19 +213,27 @@ class _Session:
     target: Target
     threads: int
     limit_s: float
+    effort: BlockEffort
 
     @property
-    def virtual(self) -> bool:
-        return self.device.identity.clock == "virtual"
+    def wall(self) -> bool:
+        """Whether the phone's own time passes; else it counts instructions."""
+        return self.device.identity.clock == "wall"
 
     @property
-    def effort(self) -> Effort:
-        return VIRTUAL if self.virtual else WALL
+    def steady(self) -> bool:
+        """Whether every run takes the same time, or times do not matter."""
+        return self.device.identity.clock == "virtual" or self.predicted
 
     @property
     def predicted(self) -> bool:
         """Whether the target's unit can't run here and a device model stands in."""
         return self.target.unit != "cpu"
+
+    @property
+    def runs(self) -> int:
+        """Runs of each entry altogether."""
+        return VIRTUAL.runs if self.steady else self.effort.runs
 
     def check(self, subjects: Sequence[_Subject]) -> None:
         """Refuse what can't be done before anything is pushed."""
@@ -189,9 +241,9 @@ class _Session:
             raise InputError("nothing to measure: give at least one workload")
         if self.predicted:
             _check_unit(self.device, self.target)
-        if self.virtual and self.threads > 1:
+        if not self.wall and self.threads > 1:
             raise InputError(f"{self.threads} threads on a virtual clock add up instead of overlapping: use 1")
-        if self.virtual and (estimate := self.estimate_s(subjects)) > self.limit_s:
+        if not self.wall and (estimate := self.estimate_s(subjects)) > self.limit_s:
             macs = sum(subject.macs for subject in subjects)
             raise InputError(
                 f"{len(subjects)} programs of {macs / 1e9:.3g} GMAC together would take about {estimate / 60:.0f} "
@@ -202,7 +254,7 @@ class _Session:
     def estimate_s(self, subjects: Sequence[_Subject]) -> float:
         """Wall time under emulation, from multiply-adds."""
         macs = sum(subject.macs for subject in subjects)
-        return macs * self.effort.runs / _EMULATED_MACS_S[self.target.precision] + _CALL_OVERHEAD_S * len(subjects)
+        return macs * self.runs / _EMULATED_MACS_S[self.target.precision] + _CALL_OVERHEAD_S * len(subjects)
 
     def timeout_s(self, subjects: Sequence[_Subject]) -> float:
         """How long one launch may take."""
@@ -210,29 +262,47 @@ class _Session:
 
     def runner(self) -> Runner:
         runner = install(self.device.transport, self.target.runtime)
-        return runner if self.virtual else replace(runner, cores=conditions.big_cores(self.device.transport))
+        return runner if self.steady else replace(runner, cores=conditions.big_cores(self.device.transport))
+
+    def schedule(self, visits: Sequence[int]) -> Schedule:
+        """A launch's visits at this session's effort."""
+        golden = golden_file(self.target.runtime)
+        return Schedule(tuple(visits), self.effort.iterations, self.effort.settle, golden=golden)
 
     def measure(
-        self, runner: Runner, subjects: Sequence[_Subject], launch: Launch[Result]
+        self, runner: Runner, subjects: Sequence[_Subject], launch: Launch[Result], blocks: BlockLaunch[Result]
     ) -> list[tuple[Measurement, Result]]:
         """Launch as often as the clock asks for; each subject's measurement with a result of its last launch."""
-        transport, entries = self.device.transport, [subject.entry for subject in subjects]
-        if self.virtual:
-            before = read_state(transport)
-            series = virtual_series(entries, launch)
+        entries = [subject.entry for subject in subjects]
+        if self.steady:
+            before = read_state(self.device.transport)
+            series = virtual_series(entries, launch, steady=not self.predicted)
+            after = read_state(self.device.transport)
         else:
-            before = conditions.wait_until_fit(transport)
-            with conditions.steady(transport):
-                series = settled_series(entries, launch)
-        after = read_state(transport)
+            before, series, after = self._compared(entries, blocks)
         versions = self._versions(runner)
         return [
             (self._measurement(subject, one, before, after, versions), one.last)
             for subject, one in zip(subjects, series, strict=True)
         ]
 
+    def _compared(
+        self, entries: Sequence[str], blocks: BlockLaunch[Result]
+    ) -> tuple[dict[str, str], list[Series[Result]], dict[str, str]]:
+        """State before, series, state after, on a phone in a steady state."""
+        transport = self.device.transport
+        pause = conditions.pause_on(transport, self.device.identity)
+        with conditions.steady(transport):
+            before = conditions.wait_until_fit(transport, pause=pause)
+            residency = conditions.read_residency(transport)
+            series = compared_series(
+                entries, blocks, lambda: conditions.wait_until_fit(transport, pause=pause), self.effort
+            )
+            clocks = conditions.mean_khz(residency, conditions.read_residency(transport))
+            return before, series, read_state(transport) | clocks
+
     def _versions(self, runner: Runner) -> dict[str, str]:
-        versions = {PROTOCOL: protocol_version(self.target), "runner": runner.version}
+        versions = {PROTOCOL: protocol_version(self.target, self.device.identity.clock), "runner": runner.version}
         if self.target.device_model is not None:
             versions["device_model"] = load_model(self.target.device_model).fingerprint
         return versions
@@ -264,6 +334,7 @@ class _Session:
             state_after=after,
             versions=versions,
             note=series.note,
+            blocks=series.blocks,
         )
         return self._predicted(taken, subject) if self.predicted else taken
 
@@ -300,5 +371,8 @@ def _check_unit(device: Device, target: Target) -> None:
 
 def _prediction_note(predictions: Sequence[Prediction], taken: Measurement) -> str:
     fallbacks = sorted({kind for prediction in predictions for kind in prediction.fallbacks})
-    note = f"outputs from the {taken.provenance} phone's CPU, median {taken.median_ns / 1e6:.3f} ms there"
+    note = (
+        f"predicted: no accelerator ran, so there is no verdict on one; outputs from the {taken.provenance} phone's "
+        f"CPU, median {taken.median_ns / 1e6:.3f} ms there"
+    )
     return f"{note}; not taken by the unit: {', '.join(fallbacks)}" if fallbacks else note

@@ -3,9 +3,12 @@
  * Counts executed arm64 instructions by class and answers clock_gettime with
  *     first reading + (sum over classes of count x cycles) / GHz  [ns]
  * so that an unmodified program measures the same time in every run. Sleeps add what was asked for. One thread only:
- * with several, their times add up. Arguments: ghz=, integer=, simd=, load=, store=, branch= (cycles per instruction).
+ * with several, their times add up. Arguments: ghz=, integer=, simd=, load=, store=, branch= (cycles per instruction),
+ * and those of clock_weather.c, without which nothing disturbs the clock.
  * Declarations are written out because Debian ships no header for this interface.
  */
+#include "clock_weather.h"
+
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -21,6 +24,8 @@ typedef void (*on_syscall)(plugin_id, unsigned, int64_t, uint64_t, uint64_t, uin
 typedef void (*on_return)(plugin_id, unsigned, int64_t, int64_t);
 extern void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, on_translate);
 extern void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *, int, void *, uint64_t);
+typedef void (*on_end)(plugin_id, void *);
+extern void qemu_plugin_register_atexit_cb(plugin_id, on_end, void *);
 extern void qemu_plugin_register_vcpu_syscall_cb(plugin_id, on_syscall);
 extern void qemu_plugin_register_vcpu_syscall_ret_cb(plugin_id, on_return);
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
@@ -33,7 +38,7 @@ enum { INTEGER, SIMD, LOAD, STORE, BRANCH, CLASSES };
 static const char *const names[CLASSES] = {"integer", "simd", "load", "store", "branch"};
 static uint64_t executed[CLASSES];
 static double cycles[CLASSES], ghz = 1.0;
-static uint64_t slept_ns;
+static uint64_t slept_ns, worked_ns, seen_ns;
 
 enum { NANOSLEEP = 101, CLOCK_GETTIME = 113, CLOCK_NANOSLEEP = 115, RELATIVE = 0 };
 enum { CLOCKS = 8, PROCESS_CPU = 2, THREAD_CPU = 3, VCPUS = 4096 };
@@ -77,6 +82,15 @@ static uint64_t counted_ns(void)
     return (uint64_t)(sum / ghz);
 }
 
+/* Time of all work so far, in the weather there is. */
+static uint64_t working_ns(void)
+{
+    uint64_t counted = counted_ns();
+    worked_ns += weather_work(counted - seen_ns);
+    seen_ns = counted;
+    return worked_ns;
+}
+
 /* A 64-bit program under 64-bit qemu: its addresses are ours. */
 static uint64_t read_ns(uint64_t timespec)
 {
@@ -103,7 +117,7 @@ static void after(plugin_id id, unsigned cpu, int64_t number, int64_t result)
 {
     struct pending *call = &pending[cpu % VCPUS];
     if (result == 0 && call->answer) {
-        uint64_t *fields = (uint64_t *)call->answer, clock = call->clock, now = counted_ns();
+        uint64_t *fields = (uint64_t *)call->answer, clock = call->clock, now = working_ns();
         if (clock != PROCESS_CPU && clock != THREAD_CPU) {
             now += slept_ns;
             if (!has_base[clock]) {
@@ -116,39 +130,29 @@ static void after(plugin_id id, unsigned cpu, int64_t number, int64_t result)
         fields[1] = now % 1000000000u;
     } else if (result == 0) {
         slept_ns += call->sleep_ns;
+        weather_rest(call->sleep_ns);
     }
     memset(call, 0, sizeof *call);
 }
 
-/* "name=value" with a plain decimal number: strtod of a newer C library would ask qemu's for symbols it lacks. */
-static int read_argument(const char *argument, const char *name, double *value)
+static void end(plugin_id id, void *data)
 {
-    size_t n = strlen(name);
-    if (strncmp(argument, name, n) || argument[n] != '=')
-        return 0;
-    double result = 0, scale = 0;
-    for (const char *p = argument + n + 1; *p; p++) {
-        if (*p == '.') {
-            scale = 1;
-        } else {
-            result = result * 10 + (*p - '0');
-            scale *= 10;
-        }
-    }
-    *value = scale ? result / scale : result;
-    return 1;
+    working_ns();
+    weather_keep();
 }
 
 int qemu_plugin_install(plugin_id id, const void *info, int count, char **arguments)
 {
     for (int i = 0; i < count; i++) {
-        int known = read_argument(arguments[i], "ghz", &ghz);
+        int known = weather_argument(arguments[i]) || read_argument(arguments[i], "ghz", &ghz);
         for (int k = 0; k < CLASSES; k++)
             known |= read_argument(arguments[i], names[k], &cycles[k]);
         if (!known)
             return -1;
     }
+    weather_start();
     qemu_plugin_register_vcpu_tb_trans_cb(id, translate);
+    qemu_plugin_register_atexit_cb(id, end, NULL);
     qemu_plugin_register_vcpu_syscall_cb(id, before);
     qemu_plugin_register_vcpu_syscall_ret_cb(id, after);
     return 0;

@@ -10,6 +10,7 @@ from pathlib import Path
 from device_profiler import debian, toolchain
 from device_profiler.emulator.caching import built_once
 from device_profiler.emulator.phone_profile import PhoneProfile
+from device_profiler.emulator.weather import Weather
 from device_profiler.errors import DeviceError
 from device_profiler.files import cache_folder, sha256_bytes
 
@@ -33,10 +34,13 @@ class HostTools:
         return [f"{seen_as}/lib/{loader_name()}", "--library-path", f"{seen_as}/lib",
                 "--preload", f"{seen_as}/process_name.so", f"{seen_as}/qemu-aarch64"]
 
-    def write_arguments(self, destination: Path, profile: PhoneProfile, seen_as: str) -> None:
+    def write_arguments(
+        self, destination: Path, profile: PhoneProfile, seen_as: str, weather: Weather | None = None
+    ) -> None:
         """Write the interpreter's two argument files for `profile` into the folder `destination`."""
         plain = [*self.qemu_command(seen_as), "-cpu", profile.qemu_cpu]
-        clocked = [*plain, "-plugin", f"{seen_as}/clock_plugin.so,{profile.clock.plugin_arguments()}"]
+        clock = profile.clock.plugin_arguments() + (weather.plugin_arguments() if weather else "")
+        clocked = [*plain, "-plugin", f"{seen_as}/clock_plugin.so,{clock}"]
         (destination / "plain.args").write_text("\n".join(plain) + "\n")
         (destination / "clocked.args").write_text("\n".join(clocked) + "\n")
 
@@ -71,8 +75,9 @@ def host_tools() -> HostTools:
     tree = debian.fetch(["qemu-user"], suite=QEMU_SUITE)
     compiler = toolchain.host_compiler()
     own = [compiler.compile([_source("interpreter.c")], "interpreter", flags=["-O2", "-static"], language="c")]
-    own += [compiler.compile([_source(f"{name}.c")], f"{name}.so", flags=["-O2", "-shared", "-fPIC"], language="c")
-            for name in ("clock_plugin", "process_name")]
+    libraries = {"clock_plugin": ("clock_plugin", "clock_weather", "clock_arguments"), "process_name": ("process_name",)}
+    own += [compiler.compile([_source(f"{part}.c") for part in parts], f"{name}.so",
+                             flags=["-O2", "-shared", "-fPIC"], language="c") for name, parts in libraries.items()]
     key = sha256_bytes(f"{tree} {own}".encode())[:16]
     return HostTools(built_once(cache_folder("emulator", "host") / key, lambda folder: _gather(folder, tree, own)))
 

@@ -23,6 +23,7 @@ from device_profiler.emulator.registry import (
     remove_folder,
     start_time,
 )
+from device_profiler.emulator.weather import Weather
 from device_profiler.errors import DeviceError, InputError
 from device_profiler.files import write_atomic
 from device_profiler.transport import connect
@@ -31,14 +32,16 @@ BOOT_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
 
 
-def start_phone(profile: str = "pixel7", *, form: str | None = None, keep: bool = True) -> EmulatedPhone:
+def start_phone(
+    profile: str = "pixel7", *, form: str | None = None, keep: bool = True, weather: Weather | None = None
+) -> EmulatedPhone:
     """Start an emulated phone and wait until it answers.
 
     With `keep` it lives on, whoever started it, until `stop_phone`; else it also ends when this process does, however
-    that ends.
+    that ends. In a `weather` its clock is disturbed, the same way after every start.
 
     Raises:
-        InputError: unknown profile or form.
+        InputError: unknown profile or form, or a form whose clock knows no weather.
         DeviceError: this machine can't run the form, or the phone did not come up (its last messages are told).
     """
     described = load_profile(profile)
@@ -46,10 +49,13 @@ def start_phone(profile: str = "pixel7", *, form: str | None = None, keep: bool 
     if form and (obstacle := chosen.obstacle()):
         raise DeviceError(f"this machine can't run the {form} form of an emulated phone: {obstacle}; leave --form out "
                           "and one that works is chosen")
+    if weather and not chosen.has_weather:
+        raise InputError(f"the clock of the {chosen.name} form of an emulated phone can't be disturbed: leave the seed "
+                         "and the temperatures out, or take a machine that allows --form namespace or proot")
     tools = host_tools()
     folder = new_folder(profile)
     try:
-        command = chosen.prepare(folder, described, tools)
+        command = chosen.prepare(folder, described, tools, weather)
         spec = PhoneSpec(profile, chosen.name, command, chosen.owns_socket, os.getpid(), keep)
         write_atomic(folder / SPEC_FILE, msgspec.json.encode(spec))
         _start_supervisor(folder)

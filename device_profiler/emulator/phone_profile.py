@@ -84,8 +84,41 @@ class ThermalZone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     celsius: float
 
 
-class PhoneProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One phone that can be emulated: properties as `getprop` gives them, cores, clock, battery, sensors."""
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Temperatures from which on Android's thermal status is 1, 2, ... 6."""
+
+    value: tuple[float, float, float, float, float, float]
+    source: str
+
+
+class NoiseProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How unsteady a phone of this kind is; the fields of weather.Noise."""
+
+    launch: Parameter
+    noise: Parameter
+    drift: Parameter
+    drift_s: Parameter
+    jitter: Parameter
+    jitter_ms: Parameter
+
+
+class HeatProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a phone of this kind heats and throttles; the fields of weather.Heat."""
+
+    ambient_c: Parameter
+    rise_k: Parameter
+    tau_s: Parameter
+    throttle_c: Parameter
+    slope: Parameter
+    slowest: Parameter
+    limits_c: Limits
+
+
+class PhoneProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One phone that can be emulated: properties as `getprop` gives them, cores, clock, battery, sensors.
+
+    `noise` and `heat` disturb the clock only where a user asks for that (see weather).
+    """
 
     name: str
     title: str
@@ -95,6 +128,8 @@ class PhoneProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock: Clock
     battery: Battery
     thermal: tuple[ThermalZone, ...]
+    noise: NoiseProfile | None = None
+    heat: HeatProfile | None = None
 
     def cores(self) -> list[Cluster]:
         """The cluster of every core, in the order of their numbers."""
@@ -105,8 +140,8 @@ class PhoneProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.name}-{self.digest()}"
 
     def digest(self) -> str:
-        """Hash of the whole profile: an image built from it carries it."""
-        return sha256_bytes(msgspec.json.encode(self))[:16]
+        """Hash of what makes up the calm phone: an image built from it carries it."""
+        return sha256_bytes(msgspec.json.encode(msgspec.structs.replace(self, noise=None, heat=None)))[:16]
 
 
 def known_profiles() -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from device_profiler.emulator.host_tools import HostTools, loader_name
 from device_profiler.emulator.namespace import copy_root
 from device_profiler.emulator.phone_profile import PhoneProfile
 from device_profiler.emulator.root_image import ADBD, SHIM
+from device_profiler.emulator.weather import Weather
 from device_profiler.errors import PipelineError
 
 # 5.4: the first version found to trace qemu without fault.
@@ -27,6 +28,7 @@ class ProotForm:
 
     name: FormName = "proot"
     owns_socket = True
+    has_weather = True
 
     def obstacle(self) -> str | None:
         try:
@@ -39,9 +41,11 @@ class ProotForm:
             return None
         return f"PRoot can't trace a program here ({(done.stderr.strip().splitlines() or ['no message'])[-1]})"
 
-    def prepare(self, folder: Path, profile: PhoneProfile, tools: HostTools) -> tuple[str, ...]:
-        root = copy_root(folder, profile, tools, self.name)
-        tools.write_arguments(root / "vendor/etc/emulator", profile, seen_as="/emu")
+    def prepare(
+        self, folder: Path, profile: PhoneProfile, tools: HostTools, weather: Weather | None = None
+    ) -> tuple[str, ...]:
+        root = copy_root(folder, profile, tools, self.name, weather=weather)
+        tools.write_arguments(root / "vendor/etc/emulator", profile, seen_as="/emu", weather=weather)
         add_phone_init(root)
         (folder / "temporary").mkdir()
         binds = [f"{tools.folder}:/emu", "/proc", f"{root / 'vendor/etc/cpuinfo'}:/proc/cpuinfo"]

@@ -115,11 +115,12 @@ def _cpuinfo(profile: PhoneProfile) -> str:
         for index, core in enumerate(profile.cores()))
 
 
-def build_properties(profile: PhoneProfile, form: str, clock_model: str, serial: str) -> str:
+def build_properties(profile: PhoneProfile, form: str, clock: str, clock_model: str, serial: str) -> str:
     """Content of build.prop: what the real phone says, and what declares this one emulated.
 
-    `clock_model` names how time is counted: figures of one profile compare only where it is the same.
+    `clock` is "virtual" where every run takes the same time, "unsteady" where noise or heat disturb it; `clock_model`
+    names how time is counted: figures of one profile compare only where it is the same.
     """
     declared = {"ro.mess.emulated": "1", "ro.mess.form": form, "ro.mess.profile": profile.identity(),
-                "ro.mess.clock": "virtual", "ro.mess.clock.model": clock_model, "ro.serialno": serial}
+                "ro.mess.clock": clock, "ro.mess.clock.model": clock_model, "ro.serialno": serial}
     return "".join(f"{key}={value}\n" for key, value in (profile.properties | declared).items())

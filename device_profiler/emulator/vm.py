@@ -17,6 +17,7 @@ from device_profiler.emulator.namespace import copy_root
 from device_profiler.emulator.phone_profile import PhoneProfile
 from device_profiler.emulator.proot import add_phone_init
 from device_profiler.emulator.root_image import ADBD, SHIM
+from device_profiler.emulator.weather import Weather
 from device_profiler.errors import DeviceError, PipelineError
 from device_profiler.files import cache_folder
 
@@ -35,6 +36,7 @@ class VmForm:
 
     name: FormName = "vm"
     owns_socket = False
+    has_weather = False
 
     def obstacle(self) -> str | None:
         try:
@@ -44,7 +46,9 @@ class VmForm:
             return str(error)
         return None
 
-    def prepare(self, folder: Path, profile: PhoneProfile, tools: HostTools) -> tuple[str, ...]:
+    def prepare(
+        self, folder: Path, profile: PhoneProfile, tools: HostTools, weather: Weather | None = None
+    ) -> tuple[str, ...]:
         root = copy_root(folder, profile, tools, self.name, COUNTED_CLOCK)
         kernel = _kernel()
         shutil.copytree(kernel / "modules", root / "vendor/modules")

@@ -16,7 +16,7 @@ from device_profiler.targets import Runtime
 from device_profiler.toolchain import INSTALL_CROSS_COMPILER, Compiler, cross_compiler, host_compiler
 
 _SOURCES = Path(__file__).parent / "source"
-_SHARED = ("tensor", "job", "results", "calls", "cascade", "cascade_job", "main")
+_SHARED = ("tensor", "job", "results", "visits", "calls", "cascade", "cascade_job", "main")
 _CASCADE = ("model.h", "tensor.h", "tensor.cpp", "cascade.h", "cascade.cpp")
 _OWN: dict[Runtime, tuple[str, ...]] = {
     "executorch": ("executorch_model.cpp",),

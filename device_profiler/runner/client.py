@@ -5,14 +5,26 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from device_profiler.errors import DeviceError, InputError, VerificationError
 from device_profiler.files import sha256_bytes, sha256_path
 from device_profiler.leases import LeasedTransport
 from device_profiler.runner.build import RunnerFolder, build_runner, write_archive
 from device_profiler.runner.detached import DetachedRun, Finished, StayedAwayError
-from device_profiler.runner.job import Repetitions, write_calls, write_cascade
-from device_profiler.runner.results import CallResult, CascadeResult, call_results, cascade_results, error_of, is_done
+from device_profiler.runner.job import NO_SCHEDULE, Repetitions, Schedule, write_calls, write_cascade
+from device_profiler.runner.results import (
+    CallResult,
+    CascadeResult,
+    Visit,
+    Window,
+    call_results,
+    cascade_results,
+    error_of,
+    is_done,
+    visits,
+    windows,
+)
 from device_profiler.runner.wheels import Machine
 from device_profiler.targets import Runtime
 from device_profiler.transport import ConnectionLostError, DeviceTimeoutError, Transport
@@ -27,10 +39,20 @@ _LIMIT_MARGIN_S = 60.0
 
 Progress = Callable[[int, int], None]
 """Called with the number of results so far and of all."""
+Result = TypeVar("Result")
 
 
 def no_progress(done: int, total: int) -> None:
     """Shows nothing."""
+
+
+@dataclass(frozen=True)
+class Scheduled(Generic[Result]):
+    """What a schedule gave: results of the first runs (no samples), its visits, the sustained run's windows."""
+
+    results: list[Result]
+    visits: tuple[Visit, ...]
+    windows: tuple[Window, ...]
 
 
 @dataclass(frozen=True)
@@ -72,7 +94,7 @@ class Runner:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             write_calls(folder, artifact.name, calls, repetitions)
-            lines = self._execute(artifact, folder, len(calls), timeout_s, progress)
+            lines = self._execute(artifact, folder, len(calls), NO_SCHEDULE, timeout_s, progress)
             return call_results(lines, folder / "outputs")
 
     def run_cascade(
@@ -95,11 +117,48 @@ class Runner:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             write_cascade(folder, artifact.name, plan, images, repetitions)
-            lines = self._execute(artifact, folder, len(images), timeout_s, progress)
+            lines = self._execute(artifact, folder, len(images), NO_SCHEDULE, timeout_s, progress)
             return cascade_results(lines, folder / "outputs")
 
+    def follow(
+        self,
+        artifact: Path,
+        calls: Sequence[Call],
+        schedule: Schedule,
+        *,
+        threads: int = 1,
+        timeout_s: float = 600.0,
+        progress: Progress = no_progress,
+    ) -> Scheduled[CallResult]:
+        """Run each call once, then `schedule`, all in one process. Raises as `run`."""
+        repetitions = Repetitions(0, schedule.iterations, threads, timeout_s + _LIMIT_MARGIN_S)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            write_calls(folder, artifact.name, calls, repetitions, schedule)
+            lines = self._execute(artifact, folder, len(calls), schedule, timeout_s, progress)
+            return _scheduled(call_results(lines[: len(calls)], folder / "outputs"), lines, schedule)
+
+    def follow_cascade(
+        self,
+        artifact: Path,
+        plan: CascadePlan,
+        image: Array,
+        schedule: Schedule,
+        *,
+        threads: int = 1,
+        timeout_s: float = 600.0,
+        progress: Progress = no_progress,
+    ) -> Scheduled[CascadeResult]:
+        """Likewise for the paths of a deployment on one image; visit n is to the path that leaves at exit n."""
+        repetitions = Repetitions(0, schedule.iterations, threads, timeout_s + _LIMIT_MARGIN_S)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            write_cascade(folder, artifact.name, plan, [image], repetitions, schedule)
+            lines = self._execute(artifact, folder, 1, schedule, timeout_s, progress)
+            return _scheduled(cascade_results(lines[:1], folder / "outputs"), lines, schedule)
+
     def _execute(
-        self, artifact: Path, folder: Path, total: int, timeout_s: float, progress: Progress
+        self, artifact: Path, folder: Path, first: int, schedule: Schedule, timeout_s: float, progress: Progress
     ) -> tuple[str, ...]:
         """Push, run, collect: the result lines without the last, and `folder`/outputs.
 
@@ -108,8 +167,8 @@ class Runner:
         """
         if not artifact.is_file():
             raise InputError(f"artifact {artifact} does not exist; export it first")
-        archive = folder / "job.tar"
-        write_archive(archive, (artifact, folder / "inputs", folder / "job"))
+        archive, total = folder / "job.tar", first + len(schedule.visits)
+        write_archive(archive, (artifact, folder / "inputs", folder / "job", *schedule.put_golden(folder)))
         command = self._command()
         run = DetachedRun(self.transport, f"{self.root}/runs/{_run_id(archive, command)}", _owner(self.transport))
         ended = False
@@ -119,7 +178,7 @@ class Runner:
                 run.start(f"{command} {run.folder}/job")
             finished = run.wait(timeout_s, lambda done: progress(min(done, total), total))
             ended = True
-            lines = self._checked(finished, total, artifact)
+            lines = self._checked(finished, None if schedule.sustain else total, artifact)
             run.patiently(lambda: _pull(self.transport, f"{run.folder}/outputs", folder / "outputs"))
             run.patiently(run.remove)
             return lines
@@ -137,7 +196,8 @@ class Runner:
     def _program_folder(self) -> str:
         return program_folder(self.root, self.program)
 
-    def _checked(self, finished: Finished, total: int, artifact: Path) -> tuple[str, ...]:
+    def _checked(self, finished: Finished, total: int | None, artifact: Path) -> tuple[str, ...]:
+        """The lines but the last; `total` of them, where that is known beforehand."""
         address, runtime = self.transport.address, self.program.runtime
         error = error_of(finished.lines)
         if error is not None:
@@ -147,8 +207,9 @@ class Runner:
                 "was killed (out of memory?)" if finished.exit_code > 128 else f"ended with code {finished.exit_code}"
             )
             raise DeviceError(f"the {runtime} runner on {address} {cause}: {finished.log or 'it said nothing'}")
-        if not is_done(finished.lines) or len(finished.lines) != total + 1:
-            raise DeviceError(f"{address} gave {len(finished.lines)} lines of results for {total} runs; run it again")
+        if not is_done(finished.lines) or (total is not None and len(finished.lines) != total + 1):
+            wanted = "a sustained run" if total is None else f"{total} runs"
+            raise DeviceError(f"{address} gave {len(finished.lines)} lines of results for {wanted}; run it again")
         return finished.lines[:-1]
 
     def _leave(self, run: DetachedRun, ended: bool) -> None:
@@ -159,6 +220,11 @@ class Runner:
             run.remove()
         except DeviceError:
             return
+
+
+def _scheduled(results: list[Result], lines: Sequence[str], schedule: Schedule) -> Scheduled[Result]:
+    first, last = len(results), len(results) + len(schedule.visits)
+    return Scheduled(results, visits(lines[first:last]), windows(lines[last:]))
 
 
 def install(transport: Transport, runtime: Runtime, *, machine: Machine = "phone", root: str = DEVICE_FOLDER) -> Runner:

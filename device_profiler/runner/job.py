@@ -1,6 +1,7 @@
 """Writes what a runner reads: the job file (its format is described in source/job.h) and the inputs file."""
 
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,13 @@ import numpy as np
 
 from device_profiler.errors import InputError
 from device_profiler.files import sha256_bytes
+from device_profiler.golden import GOLDEN_ENTRY
 from device_profiler.workload import Array, Call, CascadePlan
 
 _ALIGNMENT = 64
+GOLDEN_VISIT = -1
+"""In place of the number of a call or path: a visit to the golden model."""
+_GOLDEN_FILE = "golden"
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,56 @@ class Repetitions:
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.iterations < 0 or self.threads < 1:
             raise InputError(f"{self}: warmup and iterations must be >= 0, threads >= 1")
+
+
+@dataclass(frozen=True)
+class Settle:
+    """A visit warms up until the coefficient of variation over its last `window` runs is at most `variation`, for
+    `most` runs at most."""
+
+    window: int
+    variation: float
+    most: int
+
+
+@dataclass(frozen=True)
+class Sustain:
+    """One call or path without a pause for `seconds` of the phone's clock, reported in windows of `window_ms`."""
+
+    subject: int
+    seconds: int
+    window_ms: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a process does after each call or path ran once: `visits` to them by number (GOLDEN_VISIT: to the golden
+    model), each with its warm-up and `iterations` timed runs, then a sustained run."""
+
+    visits: tuple[int, ...] = ()
+    iterations: int = 0
+    settle: Settle | None = None
+    sustain: Sustain | None = None
+    golden: Path | None = None
+
+    def lines(self) -> list[str]:
+        """The job's directives; the golden model lies beside the job."""
+        lines = [f"golden {_GOLDEN_FILE} {GOLDEN_ENTRY}"] if self.golden else []
+        if self.settle:
+            lines.append(f"settle {self.settle.window} {round(self.settle.variation * 1000)} {self.settle.most}")
+        lines += [f"visit {'golden' if visit == GOLDEN_VISIT else visit}" for visit in self.visits]
+        if self.sustain:
+            lines.append(f"sustain {self.sustain.subject} {self.sustain.seconds} {self.sustain.window_ms}")
+        return lines
+
+    def put_golden(self, folder: Path) -> tuple[Path, ...]:
+        """Copy the golden model into the job's folder; the files to send along."""
+        if self.golden is None:
+            return ()
+        return (Path(shutil.copy(self.golden, folder / _GOLDEN_FILE)),)
+
+
+NO_SCHEDULE = Schedule()
 
 
 @dataclass
@@ -55,7 +110,9 @@ class _InputFile:
         return offset
 
 
-def write_calls(folder: Path, model: str, calls: Sequence[Call], repetitions: Repetitions) -> None:
+def write_calls(
+    folder: Path, model: str, calls: Sequence[Call], repetitions: Repetitions, schedule: Schedule = NO_SCHEDULE
+) -> None:
     """Write `job` and `inputs` into `folder`, which is to hold the model under the name `model` on the device.
 
     Raises:
@@ -68,11 +125,16 @@ def write_calls(folder: Path, model: str, calls: Sequence[Call], repetitions: Re
     for call in calls:
         lines.append(f"call {_word(call.entry)}")
         lines += [f"input {inputs.add(array)}" for array in call.inputs]
-    _write(folder, model, repetitions, lines)
+    _write(folder, model, repetitions, [*lines, *schedule.lines()])
 
 
 def write_cascade(
-    folder: Path, model: str, plan: CascadePlan, images: Sequence[Array], repetitions: Repetitions
+    folder: Path,
+    model: str,
+    plan: CascadePlan,
+    images: Sequence[Array],
+    repetitions: Repetitions,
+    schedule: Schedule = NO_SCHEDULE,
 ) -> None:
     """Likewise for a cascade over `images`, each as its first stage takes it.
 
@@ -87,7 +149,7 @@ def write_cascade(
     lines = [f"stage {_word(stage)} {limit}" for stage, limit in zip(plan.stages, thresholds, strict=True)]
     lines += [f"finish {_word(entry)}" for entry in plan.finish]
     lines += [f"image {inputs.add(image)}" for image in images]
-    _write(folder, model, repetitions, lines)
+    _write(folder, model, repetitions, [*lines, *schedule.lines()])
 
 
 def _check_plan(plan: CascadePlan) -> None:

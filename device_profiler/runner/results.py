@@ -54,6 +54,22 @@ class CascadeResult:
     peak_rss_kb: int
 
 
+class Visit(msgspec.Struct, frozen=True):
+    """One visit of a schedule. `start_ns`: by the phone's monotonic clock; `settled`: whether the warm-up did."""
+
+    start_ns: int
+    warmup_ns: tuple[int, ...]
+    settled: bool
+    samples_ns: tuple[int, ...]
+
+
+class Window(msgspec.Struct, frozen=True):
+    """One window of a sustained run: its runs' times, and when it began after the run's start."""
+
+    start_ns: int
+    samples_ns: tuple[int, ...]
+
+
 class _Stored(msgspec.Struct, frozen=True):
     offset: int
     dtype: str
@@ -140,6 +156,16 @@ def cascade_results(lines: Sequence[str], outputs: Path) -> list[CascadeResult]:
         )
         for record in records
     ]
+
+
+def visits(lines: Sequence[str]) -> tuple[Visit, ...]:
+    """The visits of a schedule, in order."""
+    return tuple(_decode(line, Visit) for line in lines)
+
+
+def windows(lines: Sequence[str]) -> tuple[Window, ...]:
+    """The windows of a sustained run, in order."""
+    return tuple(_decode(line, Window) for line in lines)
 
 
 def _end_line(line: str) -> _EndLine:

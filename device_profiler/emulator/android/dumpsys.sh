@@ -23,11 +23,20 @@ battery() {
   technology: Li-ion"
 }
 thermalservice() {
-  status=0 override=false tab='	'
+  status=0 override=false tab='	' heat=/vendor/etc/emulator
   [ -r /data/property/thermal_status ] && { override=true; field status /data/property/thermal_status; }
+  warmer=0   # than the sensors' files say: the skin is the phone's one thermal mass
+  if [ -r $heat/heat ]; then
+    read -r tau ambient limits < $heat/heat; read -r now skin launches < $heat/weather
+    $override || for limit in $limits; do [ $skin -ge $limit ] && status=$((status + 1)); done
+    for zone in /sys/class/thermal/thermal_zone*; do
+      field t $zone/temp; field kind $zone/android_type; [ $kind = 3 ] && warmer=$((skin - t))
+    done
+  fi
   sensors=
   for zone in /sys/class/thermal/thermal_zone*; do
     field t $zone/temp; field kind $zone/android_type; field sensor $zone/type
+    case $kind in 0|3) t=$((t + warmer)) ;; esac
     sensors="$sensors${tab}Temperature{mValue=$((t / 1000)).$((t % 1000 / 100)), mType=$kind, mName=$sensor, mStatus=$status}
 "
   done

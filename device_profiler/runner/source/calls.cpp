@@ -1,5 +1,7 @@
 #include "calls.h"
 
+#include "visits.h"
+
 namespace runner {
 namespace {
 
@@ -25,26 +27,34 @@ std::string dump_outputs(const std::string& entry, const Signature& signature, M
   return json + "]";
 }
 
-void run_call(const Job& job, size_t index, Model& model, int64_t model_load_ns, Files& files) {
+// The inputs, which stay bound.
+std::vector<Tensor> run_call(const Job& job, size_t index, Model& model, int64_t model_load_ns, Files& files) {
   const CallJob& call = job.calls[index];
   reset_peak_memory();
   Timing timing;
   const int64_t start = now_ns();
   const Signature signature = model.open(call.entry);
   timing.load_ns = model_load_ns + now_ns() - start;
-  const std::vector<Tensor> inputs = read_inputs(call, signature, files.inputs);
+  std::vector<Tensor> inputs = read_inputs(call, signature, files.inputs);
   for (size_t i = 0; i < inputs.size(); ++i) model.bind(call.entry, i, inputs[i]);
   time_runs(job, timing, [&] { model.run(call.entry); });
   const std::string outputs = dump_outputs(call.entry, signature, model, files.outputs);
   files.results.line("{\"call\":" + std::to_string(index) + ",\"entry\":" + json_text(call.entry) + "," + timing.json() + ",\"outputs\":" + outputs +
                "}");
-  model.close(call.entry);
+  return inputs;
 }
 
 }  // namespace
 
 void run_calls(const Job& job, Model& model, int64_t model_load_ns, Files& files) {
-  for (size_t index = 0; index < job.calls.size(); ++index) run_call(job, index, model, model_load_ns, files);
+  std::vector<std::vector<Tensor>> bound;
+  for (size_t index = 0; index < job.calls.size(); ++index) {
+    bound.push_back(run_call(job, index, model, model_load_ns, files));
+    if (job.returns()) continue;
+    model.close(job.calls[index].entry);
+    bound.pop_back();
+  }
+  run_visits(job, files.results, [&](int subject) { model.run(job.calls[static_cast<size_t>(subject)].entry); });
 }
 
 }  // namespace runner

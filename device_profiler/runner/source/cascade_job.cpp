@@ -1,6 +1,9 @@
 #include "cascade_job.h"
 
+#include <limits>
+
 #include "cascade.h"
+#include "visits.h"
 
 namespace runner {
 namespace {
@@ -29,6 +32,13 @@ void run_image(const Job& job, size_t index, Cascade& cascade, int64_t load_ns, 
                      ",\"confidences\":" + json_reals(cascade.confidences()) + "," + timing.json() + ",\"labels\":" + written + "}");
 }
 
+// Limits by which every image leaves at `exit`.
+std::vector<float> limits_of(const Cascade& cascade, size_t exit) {
+  std::vector<float> limits(cascade.plan().stages.size() - 1, std::numeric_limits<float>::infinity());
+  if (exit < limits.size()) limits[exit] = -std::numeric_limits<float>::infinity();
+  return limits;
+}
+
 }  // namespace
 
 void run_cascade(const Job& job, Model& model, int64_t model_load_ns, Files& files) {
@@ -36,6 +46,9 @@ void run_cascade(const Job& job, Model& model, int64_t model_load_ns, Files& fil
   Cascade cascade(plan_of(job), model);
   const int64_t load_ns = model_load_ns + now_ns() - start;
   for (size_t index = 0; index < job.images.size(); ++index) run_image(job, index, cascade, load_ns, files);
+  std::vector<std::vector<float>> limits;  // made before anything is timed
+  for (size_t exit = 0; exit < job.stages.size(); ++exit) limits.push_back(limits_of(cascade, exit));
+  run_visits(job, files.results, [&](int exit) { cascade.run(limits[static_cast<size_t>(exit)]); });
 }
 
 }  // namespace runner

@@ -51,6 +51,12 @@ StageJob stage(const Words& words) {
   return {words[1], false, real_number(words[2])};
 }
 
+int small_number(const std::string& text, int64_t least) {
+  const int64_t value = whole_number(text, least);
+  if (value > 1000000) throw Failure("'" + text + "' is more than 1000000");
+  return static_cast<int>(value);
+}
+
 void expect_words(const Words& words, size_t count) {
   if (words.size() != count) throw Failure("'" + words[0] + "' takes " + std::to_string(count - 1) + " words");
 }
@@ -67,6 +73,7 @@ bool take_setting(Job& job, const Words& words) {
   else if (name == "limit") job.limit_s = static_cast<unsigned>(whole_number(words[1], 0));
   else if (name == "call") job.calls.push_back({words[1], {}});
   else if (name == "finish") job.finish.push_back(words[1]);
+  else if (name == "visit") job.visits.push_back(words[1] == "golden" ? kGolden : small_number(words[1], 0));
   else return false;
   return true;
 }
@@ -80,9 +87,30 @@ void take(Job& job, const Words& words) {
   } else if (name == "stage") {
     expect_words(words, 3);
     job.stages.push_back(stage(words));
+  } else if (name == "golden") {
+    expect_words(words, 3);
+    job.golden = words[1];
+    job.golden_entry = words[2];
+  } else if (name == "settle") {
+    expect_words(words, 4);
+    job.settle = {small_number(words[1], 2), small_number(words[2], 1), small_number(words[3], 1)};
+  } else if (name == "sustain") {
+    expect_words(words, 4);
+    job.sustain = {{small_number(words[1], 0), whole_number(words[2], 1), whole_number(words[3], 1)}};
   } else {
     expect_words(words, 2);
     if (!take_setting(job, words)) throw Failure("unknown directive '" + name + "'");
+  }
+}
+
+void check_returns(const Job& job) {
+  const int subjects = static_cast<int>(job.stages.empty() ? job.calls.size() : job.stages.size());
+  for (int visit : job.visits) {
+    if (visit >= subjects) throw Failure("visit " + std::to_string(visit) + " is beyond the " + std::to_string(subjects) + " calls or exits");
+    if (visit == kGolden && job.golden.empty()) throw Failure("a visit to the golden model needs 'golden'");
+  }
+  for (const Sustain& sustain : job.sustain) {
+    if (sustain.subject >= subjects) throw Failure("sustain " + std::to_string(sustain.subject) + " is beyond the calls or exits");
   }
 }
 
@@ -91,6 +119,7 @@ void check(const Job& job) {
     throw Failure("model, inputs, results and outputs must be given");
   }
   if (job.calls.empty() == job.stages.empty()) throw Failure("a job has either calls or stages");
+  check_returns(job);
   if (job.stages.empty()) {
     if (!job.finish.empty() || !job.images.empty()) throw Failure("finish and image belong to stages");
     return;

@@ -14,6 +14,12 @@
 //   stage ENTRY THRESHOLD|last              stages of a cascade in order
 //   finish ENTRY                            one a stage, in order; none for a budgeted deployment
 //   image OFFSET DTYPE EXTENT,...           an image for the cascade
+//   golden PATH ENTRY                       a second model, whose inputs are zeros: what `visit golden` runs
+//   settle WINDOW PERMILLE MOST             a visit warms up until the coefficient of variation over its last WINDOW runs is at
+//                                           most PERMILLE / 1000, for MOST runs at most; without it there is no warm-up
+//   visit golden|N                          after all calls or images: call N again (or the path that leaves at exit N),
+//                                           warm-up and `iterations` timed runs; one line each
+//   sustain N SECONDS WINDOW_MS             after the visits: call or path N without a pause for SECONDS, a line each WINDOW_MS
 //
 // Paths are relative to the job file's folder (the runner changes into it). A job has calls, or stages and images.
 #pragma once
@@ -43,6 +49,21 @@ struct StageJob {
   float threshold = 0.0f;
 };
 
+struct Settle {
+  int window = 0;
+  int permille = 0;
+  int most = 0;
+};
+
+// A call or path by its number, or the golden model.
+constexpr int kGolden = -1;
+
+struct Sustain {
+  int subject = 0;
+  int64_t seconds = 0;
+  int64_t window_ms = 0;
+};
+
 struct Job {
   std::string model;
   std::string inputs;
@@ -56,6 +77,14 @@ struct Job {
   std::vector<StageJob> stages;
   std::vector<std::string> finish;
   std::vector<Stored> images;
+  std::string golden;
+  std::string golden_entry;
+  Settle settle;
+  std::vector<int> visits;
+  std::vector<Sustain> sustain;  // none or one
+
+  // Whether entries are needed again after they first ran.
+  bool returns() const { return !visits.empty() || !sustain.empty(); }
 };
 
 // Reads a job; Failure names the line that does not follow the format.
