@@ -19,7 +19,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One row of targets.toml.
 
     `properties` are the getprop values by which an attached phone is recognised; `emulated` names the phone
-    profile that stands in for it; `device_model` names the model that predicts a unit that can't be emulated.
+    profile that stands in for it; `device_model` names the model that predicts a unit that can't be emulated;
+    `benchmark_flags` are those by which LiteRT's benchmark_model reaches this unit and nothing else.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     emulated: str
     properties: dict[str, str]
     device_model: str | None = None
+    benchmark_flags: tuple[str, ...] = ()
 
     @property
     def suffix(self) -> str:

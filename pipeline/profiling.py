@@ -11,11 +11,12 @@ from typing import Self
 import msgspec
 import torch
 
+from device_profiler.benchmark_tool import BenchmarkTool, measure_with_tool, tool_protocol
 from device_profiler.device import Device, open_device
 from device_profiler.errors import PipelineError
 from device_profiler.files import cache_folder, write_atomic
 from device_profiler.measurement import Measurement
-from device_profiler.protocol import MeasuredCall, measure_calls, protocol_version
+from device_profiler.protocol import measure_calls, protocol_version
 from device_profiler.store import Store
 from device_profiler.targets import Target
 from device_profiler.workload import Array, Call, Operator, Workload
@@ -27,7 +28,7 @@ from mobile_export.program import Program
 from mobile_export.session import HostSession
 from mobile_export.structure import structure_hash
 from mobile_export.worker import WorkerProcess
-from pipeline.model import ModelSpec, build_model
+from pipeline.model import ModelSpec, MultiExitModel, build_model
 from pipeline.partition import Partition
 from pipeline.phone_check import compare_outputs
 from pipeline.quantized import parts_calibration
@@ -67,7 +68,10 @@ class Profile(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ProfileRequest:
-    """What a profiling process needs: structure, policy, target, where the phone and the store are, and the lease."""
+    """What a profiling process needs: structure, policy, target, where the phone and the store are, and the lease.
+
+    `tool`: LiteRT's benchmark_model, where that is to measure instead of our runners.
+    """
 
     spec: ModelSpec
     policy: str
@@ -75,6 +79,12 @@ class ProfileRequest:
     address: str
     lease_token: str | None = None
     store: str | None = None
+    tool: BenchmarkTool | None = None
+
+    @property
+    def protocol(self) -> str:
+        """What a kept figure must agree in to be used again."""
+        return tool_protocol(self.tool) if self.tool else protocol_version(self.target)
 
 
 class BackgroundProfile:
@@ -126,22 +136,57 @@ def profile_parts(request: ProfileRequest, device: Device, store: Store) -> Prof
         DeviceError: the phone failed.
         VerificationError: a part did not export, or the phone computes something else than this machine.
     """
-    target = request.target
+    parts = plan_parts(request)
+    known = known_parts(parts, device, store)
+    if missing := parts.missing(known):
+        known |= run_parts(export_parts(parts, missing), missing, device, store)
+    return parts.profile(known)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The parts of one network: a program and a structure hash by entry. Equal parts have one hash."""
+
+    request: ProfileRequest
+    model: MultiExitModel
+    programs: Mapping[str, Program]
+    structures: Mapping[str, str]
+
+    def missing(self, known: Mapping[str, PartProfile]) -> list[str]:
+        """One entry for each structure that is not known: equal parts are run once."""
+        return _one_each(self.structures, set(self.structures.values()) - set(known))
+
+    def profile(self, known: Mapping[str, PartProfile]) -> Profile:
+        """The profile by entry, of what is known by structure."""
+        return Profile(
+            self.request.target.name, {entry: known[structure] for entry, structure in self.structures.items()}
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ExportedParts:
+    """Parts in one artifact, by entry: how each is called, and what this machine answers."""
+
+    request: ProfileRequest
+    file: Path
+    artifact: Artifact
+    structures: Mapping[str, str]
+    calls: Mapping[str, Call]
+    answers: Mapping[str, tuple[Array, ...]]
+
+
+def plan_parts(request: ProfileRequest) -> Parts:
+    """The parts of the network, before any phone is asked."""
     model = build_model(request.spec, seed=0)
-    partition = Partition(model, request.policy)
-    programs = {program.name: program for program in partition.parts()}
-    structures = _structures(programs, request)
-    known = {structure: _known(structure, device, target, store) for structure in set(structures.values())}
-    missing = _one_each(structures, {structure for structure, part in known.items() if part is None})
-    if missing:
-        images = torch.rand(SYNTHETIC_IMAGES, 3, *request.spec.size, generator=torch.Generator().manual_seed(7)) * 255
-        inputs = parts_calibration(model, images.numpy())
-        for part in _run_parts([programs[entry] for entry in missing], structures, inputs, device, target):
-            store.keep_operators(part.structure, part.operators)
-            store.add(part.measurement)
-            known[part.structure] = part
-    found = {entry: known[structure] for entry, structure in structures.items()}
-    return Profile(target.name, {entry: part for entry, part in found.items() if part is not None})
+    programs = {program.name: program for program in Partition(model, request.policy).parts()}
+    return Parts(request, model, programs, _structures(programs, request))
+
+
+def known_parts(parts: Parts, device: Device, store: Store) -> dict[str, PartProfile]:
+    """By structure: what the store knows for this device, target and protocol."""
+    found = {structure: _known(structure, device, parts.request, store)
+             for structure in set(parts.structures.values())}
+    return {structure: part for structure, part in found.items() if part is not None}
 
 
 def _one_each(structures: Mapping[str, str], wanted: set[str]) -> list[str]:
@@ -163,45 +208,73 @@ def _structures(programs: Mapping[str, Program], request: ProfileRequest) -> dic
     return found
 
 
-def _known(structure: str, device: Device, target: Target, store: Store) -> PartProfile | None:
-    measurement = store.get(structure, device.identity.fingerprint, target.name, protocol_version(target))
+def _known(structure: str, device: Device, request: ProfileRequest, store: Store) -> PartProfile | None:
+    measurement = store.get(structure, device.identity.fingerprint, request.target.name, request.protocol)
     operators = store.operators(structure)
     if measurement is None or operators is None:
         return None
     return PartProfile(measurement.entry, structure, measurement, operators, reused=True)
 
 
-def _run_parts(
-    programs: Sequence[Program], structures: Mapping[str, str], inputs: Calibration, device: Device, target: Target
-) -> list[PartProfile]:
-    key = content_key("parts", [structures[program.name] for program in programs])
-    file = cache_folder("parts", key) / f"parts{target.suffix}"
-    wanted = {program.name: inputs[program.name] for program in programs}
+def export_parts(parts: Parts, entries: Sequence[str]) -> ExportedParts:
+    """`entries` in one artifact, on synthetic images.
+
+    Raises:
+        VerificationError: a part did not export, or does not run here.
+    """
+    target, spec, structures = parts.request.target, parts.request.spec, parts.structures
+    images = torch.rand(SYNTHETIC_IMAGES, 3, *spec.size, generator=torch.Generator().manual_seed(7)) * 255
+    inputs = parts_calibration(parts.model, images.numpy())
+    wanted = {entry: inputs[entry] for entry in entries}
+    file = cache_folder("parts", content_key("parts", [structures[entry] for entry in entries])) / "parts"
+    file = file.with_suffix(target.suffix)
     artifact = export_in_worker(
         target.runtime,
-        programs,
+        [parts.programs[entry] for entry in entries],
         file,
         precision=target.precision,
         calibration=wanted if target.precision == "int8" else None,
     )
-    calls = [Call(program.name, _stored(artifact, program.name, wanted)) for program in programs]
-    workloads = [Workload(structures[call.entry], call, artifact.entry(call.entry).operators) for call in calls]
-    measured = measure_calls(device, target, file, workloads)
-    _compare_with_host(artifact, file, calls, measured)
-    return [
-        PartProfile(work.call.entry, work.key, found.measurement, work.operators, reused=False)
-        for work, found in zip(workloads, measured, strict=True)
+    calls = {entry: Call(entry, _stored(artifact, entry, wanted)) for entry in entries}
+    with HostSession(file, artifact.runtime) as session:
+        answers = {entry: tuple(session.run(entry, call.inputs)) for entry, call in calls.items()}
+    return ExportedParts(parts.request, file, artifact, structures, calls, answers)
+
+
+def run_parts(
+    exported: ExportedParts, entries: Sequence[str], device: Device, store: Store
+) -> dict[str, PartProfile]:
+    """By structure: `entries` measured on the phone, their outputs held against this machine's, kept in the store.
+
+    Raises:
+        DeviceError: the phone failed.
+        VerificationError: it computes something else than this machine.
+    """
+    workloads = [
+        Workload(exported.structures[entry], exported.calls[entry], exported.artifact.entry(entry).operators)
+        for entry in entries
     ]
+    parts: dict[str, PartProfile] = {}
+    for work, measurement in zip(workloads, _measured(exported, workloads, device), strict=True):
+        store.keep_operators(work.key, work.operators)
+        store.add(measurement)
+        parts[work.key] = PartProfile(work.call.entry, work.key, measurement, work.operators, reused=False)
+    return parts
+
+
+def _measured(exported: ExportedParts, workloads: Sequence[Workload], device: Device) -> list[Measurement]:
+    """Measured by our runners, every output compared with this machine's; or by the tool, which gives no outputs."""
+    target, tool = exported.request.target, exported.request.tool
+    if tool:
+        return measure_with_tool(device, target, tool, exported.file, workloads)
+    measured = measure_calls(device, target, exported.file, workloads)
+    for work, found in zip(workloads, measured, strict=True):
+        entry = work.call.entry
+        names = [port.spec.name for port in exported.artifact.entry(entry).outputs]
+        compare_outputs(entry, names, found.outputs, exported.answers[entry])
+    return [found.measurement for found in measured]
 
 
 def _stored(artifact: Artifact, entry: str, inputs: Calibration) -> tuple[Array, ...]:
     ports = artifact.entry(entry).inputs
     return tuple(to_stored(port, value) for port, value in zip(ports, inputs[entry][0], strict=True))
-
-
-def _compare_with_host(artifact: Artifact, file: Path, calls: Sequence[Call], measured: Sequence[MeasuredCall]) -> None:
-    """Every part's outputs on the phone against this machine's."""
-    with HostSession(file, artifact.runtime) as session:
-        for call, found in zip(calls, measured, strict=True):
-            names = [port.spec.name for port in artifact.entry(call.entry).outputs]
-            compare_outputs(call.entry, names, found.outputs, session.run(call.entry, call.inputs))

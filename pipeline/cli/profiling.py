@@ -1,14 +1,15 @@
 """`profile`: latency of every part of a network on a phone."""
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.cli.network import (
-    add_device_arguments,
-    add_network_arguments,
-    network_request,
-    open_workspace,
-    quiet_vendors,
-)
+from pipeline.cli.network import add_network_arguments, network_request, open_workspace, quiet_vendors
+from pipeline.cli.profiling_phones import ALL, add_phone_arguments, open_fleet, profile_phones, requested_devices
+
+if TYPE_CHECKING:
+    from device_profiler.benchmark_tool import BenchmarkTool
+    from device_profiler.targets import Target
 
 HELP = "latency of every part of a network on a phone: latency.json"
 
@@ -17,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Target, network, phone."""
     parser.add_argument("--target", required=True, metavar="NAME", help="see `python -m pipeline targets`")
     add_network_arguments(parser)
-    add_device_arguments(parser)
+    add_phone_arguments(parser)
+    parser.add_argument("--tool", type=Path, metavar="PATH",
+                        help="measure with LiteRT's benchmark_model (android_aarch64), which reaches NPUs by NNAPI")
 
 
 def handle(arguments: argparse.Namespace) -> int:
@@ -25,6 +28,7 @@ def handle(arguments: argparse.Namespace) -> int:
     from device_profiler.targets import find_target
 
     target = find_target(arguments.target)
+    tool, requested = _tool(arguments.tool, target), requested_devices(arguments)
     quiet_vendors(arguments.verbose)
     request, workspace = network_request(arguments), open_workspace(arguments, target.name)
     from device_profiler.device import open_device
@@ -37,16 +41,20 @@ def handle(arguments: argparse.Namespace) -> int:
     from pipeline.profiling import ProfileRequest, profile_parts
 
     network = prepare_network(request, workspace)
-    with open_device(arguments.device, target, require_device=arguments.require_device) as device, Store(
+    model = load_model(target.device_model) if target.device_model and not tool else None
+    if requested == (ALL,) or len(requested) > 1:
+        asked = ProfileRequest(network.spec, network.policy, target, "", store=arguments.store, tool=tool)
+        with open_fleet(requested, target, require_device=arguments.require_device) as fleet:
+            return profile_phones(asked, network, fleet, model, workspace, arguments.json)
+    with open_device(requested[0], target, require_device=arguments.require_device) as device, Store(
         arguments.store
     ) as store:
         if device.warning:
             warn(device.warning)
-        asked = ProfileRequest(network.spec, network.policy, target, device.identity.address)
+        asked = ProfileRequest(network.spec, network.policy, target, device.identity.address, tool=tool)
         with workspace.progress.task("profiling parts on the phone", 1) as advance:
             profile = profile_parts(asked, device, store)
             advance(1, "")
-    model = load_model(target.device_model) if target.device_model else None
     table = latency_table(network.spec, profile, target, model)
     path = workspace.run / "latency.json"
     table.save(path)
@@ -64,3 +72,13 @@ def handle(arguments: argparse.Namespace) -> int:
     ]
     emit(result, [*lines, f"latency table: {path}"], arguments.json)
     return 0
+
+
+def _tool(path: Path | None, target: "Target") -> "BenchmarkTool | None":
+    """The benchmark_model that was given, checked before anything long begins."""
+    if path is None:
+        return None
+    from device_profiler.benchmark_tool import check_reach, find_tool
+
+    check_reach(target)
+    return find_tool(path)
