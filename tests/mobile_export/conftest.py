@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from tiny_conversion import Converted, convert
 from tiny_network import images
 
 from device_profiler.targets import find_target
+from mobile_export import executorch_xnnpack
 from mobile_export.artifact import Artifact
 from mobile_export.boundary import to_stored
 from mobile_export.bundle import Bundle, write_bundle
@@ -70,3 +72,21 @@ def sample(manifest: Manifest, artifact: Artifact) -> Sample:
 @pytest.fixture
 def bundle(manifest: Manifest, artifact: Artifact, sample: Sample, tmp_path: Path) -> Bundle:
     return write_bundle(tmp_path / "deployment", manifest, Path(artifact.path), sample)
+
+
+@pytest.fixture(scope="session")
+def pte_artifact(converted: Converted, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return executorch_xnnpack.export(converted.programs, tmp_path_factory.mktemp("artifact") / "cascade.pte")
+
+
+@pytest.fixture
+def pte_bundle(manifest: Manifest, pte_artifact: Artifact, tmp_path: Path) -> Bundle:
+    """The same cascade for ExecuTorch."""
+    file, port = Path(pte_artifact.path), pte_artifact.entry("stage_0").inputs[0]
+    own = msgspec.structs.replace(
+        manifest, artifact=pte_artifact, input=ImageInput((64, 64), "NCHW", "float32"), target=find_target("pixel7-cpu")
+    )
+    image = images(1, seed=7)
+    pixels = image[0].transpose(1, 2, 0).astype(np.uint8)
+    made = make_sample(file, "executorch", own.plan, pixels, to_stored(port, image))
+    return write_bundle(tmp_path / "pte" / "deployment", own, file, made)

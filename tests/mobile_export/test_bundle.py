@@ -16,7 +16,7 @@ from mobile_export import bundle as bundling
 from mobile_export.artifact import Artifact
 from mobile_export.bundle import Bundle, read_bundle, write_bundle
 from mobile_export.glue import glue_files
-from mobile_export.manifest import Manifest, schema_text
+from mobile_export.manifest import Manifest, decode_manifest, schema_text
 from mobile_export.self_check import Sample
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -86,6 +86,15 @@ def rewrite_manifest(bundle: Bundle, change: Callable[[dict[str, object]], None]
     old = sha256_bytes(path.read_bytes())
     path.write_text(json.dumps(content))
     sums.write_text(sums.read_text().replace(old, sha256_bytes(path.read_bytes())))
+
+
+def test_a_manifest_of_schema_1_is_read() -> None:
+    content = (Path(__file__).parents[1] / "golden" / "manifest_schema_1.json").read_bytes()
+    old = decode_manifest(content, "manifest.json")
+    assert (old.schema, old.self_check, old.resolutions) == (1, None, ())
+    assert (old.temporal.exit_margin, old.temporal.label_frames) == (0.0, 1)
+    assert (old.input.mean, old.input.std) == ((0.0,) * 3, (1.0,) * 3)
+    assert old.plan.stages == ("segment",)
 
 
 def test_a_newer_schema_asks_for_an_update(bundle: Bundle) -> None:

@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from test_bundle import rewrite_manifest
 
+from device_profiler.errors import InputError, VerificationError
 from mobile_export.bundle import Bundle
 from pipeline.__main__ import run
 
@@ -56,6 +59,9 @@ def test_a_photo_of_another_size_keeps_its_size(
         ("deployment", "absent.png", 2, "no image at"),
         ("deployment", "text.png", 2, "is no image that can be read"),
         ("deployment", "cut.png", 2, "is no image that can be read"),
+        ("deployment", "deep.png", 2, "more than 8 bits a channel"),
+        ("newer", "photo.png", 2, "has schema 99, this version reads up to 2"),
+        ("incomplete", "photo.png", 5, "self_check/exit_0.pgm is missing"),
         ("tampered", "photo.png", 5, "labels.txt was changed"),
     ],
 )
@@ -66,9 +72,14 @@ def test_bad_input_is_one_line(
     (tmp_path / "photo.png").write_bytes(sample)
     (tmp_path / "cut.png").write_bytes(sample[:100])
     (tmp_path / "text.png").write_text("no image")
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
     if bundle_name == "tampered":
         (bundle.folder / "labels.txt").write_text("other")
-        bundle_name = "deployment"
+    elif bundle_name == "incomplete":
+        (bundle.folder / "self_check" / "exit_0.pgm").unlink()
+    elif bundle_name == "newer":
+        rewrite_manifest(bundle, lambda content: content.update(schema=99))
+    bundle_name = "absent" if bundle_name == "absent" else "deployment"
 
     words = [sys.executable, "-m", "pipeline", "run", str(tmp_path / bundle_name), str(tmp_path / image_name)]
     found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -77,6 +88,57 @@ def test_bad_input_is_one_line(
     assert found.stderr.startswith("error: ")
     assert text in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+def test_the_self_check_passes_here(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", str(bundle.folder), "--self-check", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["on"], found["passed"]) == ("this machine", True)
+    assert [line.split(":")[0] for line in found["lines"]] == ["exit 0", "exit 1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"exit": 1}, "self-check failed: the sample leaves at exit 0, not 1"),
+        ({"confidences": [0.9]}, "confidences differ by"),
+    ],
+)
+def test_another_answer_than_validated_fails_the_self_check(
+    bundle: Bundle, change: dict[str, object], text: str
+) -> None:
+    def tell_otherwise(content: dict[str, Any]) -> None:
+        check = content["self_check"]
+        (check if "exit" in change else check["answers"][0]).update(change)
+
+    rewrite_manifest(bundle, tell_otherwise)
+    with pytest.raises(VerificationError, match=text):
+        run(["run", str(bundle.folder), "--self-check"])
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ([], "give an IMAGE, or --self-check without one"),
+        (["photo.png", "--self-check"], "give an IMAGE, or --self-check without one"),
+        (["photo.png", "--device", "emulated"], "--device goes with --self-check"),
+    ],
+)
+def test_what_does_not_go_together_is_said(words: list[str], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        run(["run", "deployment", *words])
+
+
+def test_a_bundle_of_schema_1_has_no_self_check(bundle: Bundle) -> None:
+    def older(content: dict[str, object]) -> None:
+        for name in ("self_check", "temporal", "resolutions"):
+            del content[name]
+        content["schema"] = 1
+
+    rewrite_manifest(bundle, older)
+    assert run(["run", str(bundle.folder), str(bundle.folder / "sample.png")]) == 0
+    with pytest.raises(InputError, match="is of schema 1 and has no self-check: deploy again"):
+        run(["run", str(bundle.folder), "--self-check"])
 
 
 def test_a_litert_bundle_runs_without_torch(bundle: Bundle) -> None:
