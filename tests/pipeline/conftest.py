@@ -1,8 +1,13 @@
 """Fixtures shared by the pipeline's tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext
 
 
 @pytest.fixture
@@ -11,3 +16,20 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
+    """One chromium for all tests of pages."""
+    from report_browser import chromium
+
+    with chromium(tmp_path_factory.mktemp("fonts")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def context(browser: "Browser") -> "Iterator[BrowserContext]":
+    """A desktop's window without a network."""
+    opened = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    yield opened
+    opened.close()

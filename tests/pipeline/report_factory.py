@@ -5,6 +5,7 @@ mIoU, exit rate, Pareto point and winner is computed from them as a search would
 """
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations, product
 
 import numpy as np
@@ -312,6 +313,7 @@ def identity(emulated: bool = True) -> DeviceIdentity:
     )
 
 
+@cache
 def make_report(
     provenance: Provenance = "predicted", setting: str = "adaptive", run: str = "pixel7-npu", optimal: bool = True
 ) -> RunReport:

@@ -1,70 +1,14 @@
 """The page in a real browser, opened from disk with the network shut: Debian's chromium driven by playwright."""
 
-import os
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext
+from report_browser import drawn, opened
 from report_factory import MAP_SIDE, make_report, pictures
 
-from device_profiler import debian
-from device_profiler.errors import PipelineError
 from pipeline.report import RunReport, render
 from pipeline.report.figures import full_path
 from pipeline.report.wording import configuration
-
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-QUIET = (
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-)
-
-
-@dataclass
-class Watch:
-    """What a page asked for and complained of."""
-
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-
-    def on(self, page: Page) -> None:
-        page.on("request", self._asked)
-        page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def _asked(self, request: Request) -> None:
-        self.requests.append(request.url)
-
-
-def unpacked_chromium(fonts: Path) -> tuple[Path, dict[str, str]]:
-    """Chromium out of Debian's packages, and the environment in which it finds its libraries and a font."""
-    tree = debian.fetch(["chromium", "fonts-dejavu-core"])
-    libraries = sorted({str(path.parent) for path in (tree / "usr/lib").glob("*/lib*.so*")})
-    fonts.write_text(f"<fontconfig><dir>{tree}/usr/share/fonts</dir><cachedir>{fonts.parent}</cachedir></fontconfig>")
-    environment = {"LD_LIBRARY_PATH": ":".join(libraries), "FONTCONFIG_FILE": str(fonts)}
-    return tree / "usr/lib/chromium/chromium", environment
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    installed = next((path for name in NAMES if (path := shutil.which(name))), None)
-    extra: dict[str, str] = {}
-    try:
-        program = Path(installed) if installed else None
-        if program is None:
-            program, extra = unpacked_chromium(tmp_path_factory.mktemp("fonts") / "fonts.conf")
-    except PipelineError as error:
-        pytest.skip(f"no chromium on PATH, and none can be fetched: {error}")
-    flags = [*QUIET, "--no-sandbox"] if os.geteuid() == 0 else list(QUIET)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=flags, env={**os.environ, **extra})
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -77,29 +21,6 @@ def address(report: RunReport, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "report.html"
     render(report, path)
     return path.as_uri()
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    opened = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
-    yield opened
-    opened.close()
-
-
-def drawn(page: Page, scheme: str = "light") -> None:
-    """Wait until every chart is there in a colour scheme."""
-    page.wait_for_function(
-        "scheme => [...document.querySelectorAll('[data-chart]')].every(c => c.dataset.drawn === scheme)", arg=scheme
-    )
-
-
-def opened(context: BrowserContext, address: str, scheme: str = "light") -> tuple[Page, Watch]:
-    page, watch = context.new_page(), Watch()
-    watch.on(page)
-    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    page.goto(address)
-    drawn(page, scheme)
-    return page, watch
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -213,4 +134,15 @@ def test_without_javascript_the_figures_are_still_there(browser: Browser, addres
     page.goto(address)
     assert "faster than the strongest single-exit network" in page.locator("h1").inner_text()
     assert page.get_by_text("The chart needs JavaScript").count() == page.locator("[data-chart]").count()
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_that_shuts_people_out(browser: Browser, address: str, scheme: str) -> None:
+    """Names, roles, contrast and structure by axe-core's rules for WCAG; the page's own policy would forbid axe."""
+    context = browser.new_context(bypass_csp=True, offline=True)
+    page, _ = opened(context, address, scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    found = Axe().run(page).response["violations"]
+    assert [(rule["id"], rule["nodes"][0]["html"][:160]) for rule in found] == []
     context.close()

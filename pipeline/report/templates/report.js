@@ -51,6 +51,8 @@ const Report = (() => {
     const view = new vega.View(vega.parse(painted(specification, scheme)), options);
     views.set(place.dataset.chart, view);
     await view.runAsync();
+    // The place has the chart's name; its marks have no names that would help, the tables do.
+    place.querySelector("svg").setAttribute("aria-hidden", "true");
     place.dataset.drawn = scheme;
   }
 
