@@ -75,7 +75,8 @@ def host_tools() -> HostTools:
     tree = debian.fetch(["qemu-user"], suite=QEMU_SUITE)
     compiler = toolchain.host_compiler()
     own = [compiler.compile([_source("interpreter.c")], "interpreter", flags=["-O2", "-static"], language="c")]
-    libraries = {"clock_plugin": ("clock_plugin", "clock_weather", "clock_arguments"), "process_name": ("process_name",)}
+    clock = ("clock_plugin", "clock_weather", "clock_arguments")
+    libraries = {"clock_plugin": clock, "process_name": ("process_name",)}
     own += [compiler.compile([_source(f"{part}.c") for part in parts], f"{name}.so",
                              flags=["-O2", "-shared", "-fPIC"], language="c") for name, parts in libraries.items()]
     key = sha256_bytes(f"{tree} {own}".encode())[:16]

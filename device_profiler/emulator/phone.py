@@ -11,7 +11,7 @@ import msgspec
 
 from device_profiler.emulator.forms import choose_form, find_form
 from device_profiler.emulator.host_tools import host_tools
-from device_profiler.emulator.phone_profile import load_profile
+from device_profiler.emulator.phone_profile import PhoneProfile, load_profile
 from device_profiler.emulator.registry import (
     LOG_FILE,
     SPEC_FILE,
@@ -33,9 +33,13 @@ STOP_TIMEOUT_S = 15.0
 
 
 def start_phone(
-    profile: str = "pixel7", *, form: str | None = None, keep: bool = True, weather: Weather | None = None
+    profile: str | PhoneProfile = "pixel7",
+    *,
+    form: str | None = None,
+    keep: bool = True,
+    weather: Weather | None = None,
 ) -> EmulatedPhone:
-    """Start an emulated phone and wait until it answers.
+    """Start an emulated phone (by the name of its profile, or one that was made) and wait until it answers.
 
     With `keep` it lives on, whoever started it, until `stop_phone`; else it also ends when this process does, however
     that ends. In a `weather` its clock is disturbed, the same way after every start.
@@ -44,7 +48,7 @@ def start_phone(
         InputError: unknown profile or form, or a form whose clock knows no weather.
         DeviceError: this machine can't run the form, or the phone did not come up (its last messages are told).
     """
-    described = load_profile(profile)
+    described = load_profile(profile) if isinstance(profile, str) else profile
     chosen = find_form(form) if form else choose_form().form
     if form and (obstacle := chosen.obstacle()):
         raise DeviceError(f"this machine can't run the {form} form of an emulated phone: {obstacle}; leave --form out "
@@ -53,10 +57,10 @@ def start_phone(
         raise InputError(f"the clock of the {chosen.name} form of an emulated phone can't be disturbed: leave the seed "
                          "and the temperatures out, or take a machine that allows --form namespace or proot")
     tools = host_tools()
-    folder = new_folder(profile)
+    folder = new_folder(described.name)
     try:
         command = chosen.prepare(folder, described, tools, weather)
-        spec = PhoneSpec(profile, chosen.name, command, chosen.owns_socket, os.getpid(), keep)
+        spec = PhoneSpec(described.name, chosen.name, command, chosen.owns_socket, os.getpid(), keep)
         write_atomic(folder / SPEC_FILE, msgspec.json.encode(spec))
         _start_supervisor(folder)
         return _wait_until_up(folder)

@@ -1,7 +1,10 @@
 """Phone profiles: what an emulated phone says about itself and how its clock counts. Data, each with its source."""
 
+import re
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 
 import msgspec
 
@@ -150,13 +153,31 @@ def known_profiles() -> tuple[str, ...]:
     return tuple(sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")))
 
 
-def load_profile(name: str) -> PhoneProfile:
-    """The profile called `name`.
+def load_profile(name: str, properties: Mapping[str, str] | None = None) -> PhoneProfile:
+    """The profile called `name`, or of the file PHONE.toml; `properties` take the place of its own.
 
     Raises:
-        InputError: no such profile; the message lists the known ones.
+        InputError: no such profile (the message lists the known ones), or a file that describes no phone.
     """
+    profile = _from_file(Path(name)) if name.endswith(".toml") else _known(name)
+    return msgspec.structs.replace(profile, properties=profile.properties | dict(properties or {}))
+
+
+def _known(name: str) -> PhoneProfile:
     if name not in known_profiles():
         raise InputError(f"unknown phone profile {name!r}; known profiles: {', '.join(known_profiles())}")
     text = resources.files("device_profiler.emulator").joinpath(f"{name}.toml").read_text()
     return msgspec.convert(tomllib.loads(text), PhoneProfile)
+
+
+def _from_file(path: Path) -> PhoneProfile:
+    try:
+        profile = msgspec.convert(tomllib.loads(path.read_text()), PhoneProfile)
+    except OSError as error:
+        raise InputError(f"phone profile {path} can't be read ({error.strerror}); a name is one of "
+                         f"{', '.join(known_profiles())}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise InputError(f"{path} describes no phone: {error}; see device_profiler/emulator/pixel7.toml") from error
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", profile.name):
+        raise InputError(f"{path}: the name {profile.name!r} may hold small letters, digits and dashes only")
+    return profile

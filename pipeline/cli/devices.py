@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 HELP = "list phones; start (add) and stop (remove) emulated ones; self-test, quarantine and release them"
 LIST, ADD, REMOVE, SELF_TEST, QUARANTINE, RELEASE = "list", "add", "remove", "self-test", "quarantine", "release"
+_OF_ADD = ("emulated", "form", "count", "seed", "ambient", "start", "property")
+MOST_PHONES = 64
 _WITH_ADDRESS = {
     REMOVE: "the address of an emulated phone",
     SELF_TEST: "the phone to test",
@@ -28,7 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "fails is set aside, as one is after 3 infrastructure faults in a row; release is a self-test, by its purpose",
     )
     parser.add_argument("address", nargs="?", metavar="ADDRESS", help="SERIAL, HOST:PORT or adb-server:SERIAL")
-    parser.add_argument("--emulated", metavar="PROFILE", help="add: the phone to emulate, such as pixel7")
+    parser.add_argument("--emulated", metavar="PROFILE",
+                        help="add: the phone to emulate, such as pixel7, or a file PHONE.toml of one")
+    parser.add_argument("--count", type=int, metavar="N", help="add: so many of them, side by side (default: 1)")
+    parser.add_argument("--seed", type=int, metavar="N", help="add: disturb the clock by noise, drift and breaks "
+                        "that follow from this number (further phones: the numbers after it); otherwise it is steady")
+    parser.add_argument("--ambient", type=float, metavar="CELSIUS",
+                        help="add: let work heat the phone, and heat slow it down; the temperature around it")
+    parser.add_argument("--start", type=float, metavar="CELSIUS",
+                        help="add: likewise; the temperature that it starts with (default: that around it)")
+    parser.add_argument("--property", action="append", default=[], metavar="KEY=VALUE",
+                        help="add: what getprop says instead of the profile's value; may be repeated")
     parser.add_argument("--form", choices=("namespace", "proot", "vm"),
                         help="add: how to emulate it (default: the best that this machine allows)")
     parser.add_argument("--reason", metavar="TEXT", help="quarantine: why, for whoever wants to use the phone")
@@ -49,8 +61,10 @@ def _check(arguments: argparse.Namespace) -> None:
         InputError: an option is missing, or belongs to another action.
     """
     action = arguments.action
-    if action != ADD and (arguments.emulated or arguments.form):
-        raise InputError(f"--emulated and --form belong to `devices {ADD}`, not to `devices {action}`")
+    if action != ADD and (foreign := [name for name in _OF_ADD if getattr(arguments, name) not in (None, [])]):
+        raise InputError(f"--{foreign[0]} belongs to `devices {ADD}`, not to `devices {action}`")
+    if arguments.count is not None and not 1 <= arguments.count <= MOST_PHONES:
+        raise InputError(f"--count is 1 to {MOST_PHONES} phones, not {arguments.count}")
     if action != QUARANTINE and arguments.reason:
         raise InputError(f"--reason belongs to `devices {QUARANTINE}`, not to `devices {action}`")
     if action not in _WITH_ADDRESS and arguments.address:
@@ -78,13 +92,31 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _add(arguments: argparse.Namespace) -> int:
     from device_profiler.emulator.phone import start_phone
+    from device_profiler.emulator.phone_profile import load_profile
+    from device_profiler.emulator.weather import make_weather
     from device_profiler.listing import describe
     from pipeline.cli.output import emit
 
-    phone = start_phone(arguments.emulated, form=arguments.form)
-    device = describe(phone.address, phone)
-    emit({"devices": [device]}, [_line(device), f"it lives on until `devices remove {phone.address}`"], arguments.json)
+    profile = load_profile(arguments.emulated, _properties(arguments.property))
+    devices = []
+    for number in range(arguments.count or 1):
+        seed = None if arguments.seed is None else arguments.seed + number
+        weather = make_weather(profile, seed=seed, ambient_c=arguments.ambient, start_c=arguments.start)
+        phone = start_phone(profile, form=arguments.form, weather=weather)
+        devices.append(describe(phone.address, phone))
+    lines = [line for device in devices for line in
+             (_line(device), f"it lives on until `devices remove {device.address}`")]
+    emit({"devices": devices}, lines, arguments.json)
     return 0
+
+
+def _properties(given: list[str]) -> dict[str, str]:
+    """Raises InputError for what is not KEY=VALUE."""
+    pairs = [item.partition("=") for item in given]
+    for item, (key, sign, _) in zip(given, pairs, strict=True):
+        if not (key and sign) or any(character.isspace() for character in key):
+            raise InputError(f"--property {item!r} is not KEY=VALUE, as in ro.product.model=Pixel 7a")
+    return {key: value for key, _, value in pairs}
 
 
 def _remove(arguments: argparse.Namespace) -> int:

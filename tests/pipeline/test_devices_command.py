@@ -47,15 +47,22 @@ def test_a_phone_is_added_listed_and_removed() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("add",), "wants --emulated PROFILE; known profiles: pixel7"),
-        (("add", "--emulated", "nexus"), "unknown phone profile 'nexus'; known profiles: pixel7"),
+        (("add",), "wants --emulated PROFILE; known profiles: galaxy-s23, pixel7"),
+        (("add", "--emulated", "nexus"), "unknown phone profile 'nexus'; known profiles: galaxy-s23, pixel7"),
         (("remove",), "wants the address of an emulated phone"),
         (("remove", "127.0.0.1:1"), "no emulated phone at '127.0.0.1:1'"),
         (("list", "127.0.0.1:1"), "takes no address"),
         (("self-test",), "wants the phone to test"),
         (("quarantine", "127.0.0.1:1"), "wants --reason TEXT"),
         (("release", "127.0.0.1:1", "--reason", "x"), "belongs to `devices quarantine`"),
-        (("--form", "vm"), "belong to `devices add`"),
+        (("--form", "vm"), "--form belongs to `devices add`"),
+        (("remove", "127.0.0.1:1", "--seed", "3"), "--seed belongs to `devices add`"),
+        (("add", "--emulated", "pixel7", "--count", "0"), "--count is 1 to 64 phones, not 0"),
+        (("add", "--emulated", "pixel7", "--ambient", "-3"), "ambient temperature is 0 to 60 °C, not -3"),
+        (("add", "--emulated", "pixel7", "--seed", "-1"), "a whole number from 0 to"),
+        (("add", "--emulated", "pixel7", "--property", "x"), "--property 'x' is not KEY=VALUE"),
+        (("add", "--emulated", "gone.toml"), "gone.toml can't be read (No such file or directory)"),
+        (("add", "--emulated", "pyproject.toml"), "pyproject.toml describes no phone"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words: tuple[str, ...], message: str) -> None:
