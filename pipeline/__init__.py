@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.api import export as export
     from pipeline.api import front as front
     from pipeline.api import profile as profile
+    from pipeline.api import profile_phones as profile_phones
     from pipeline.api import report as report
     from pipeline.api import run as run
     from pipeline.api import search as search
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from pipeline.api import train as train
 
 FUNCTIONS = (
-    "compare", "deploy", "devices", "doctor", "evaluate", "export", "front", "profile", "report", "run", "search",
-    "self_check", "targets", "train",
+    "compare", "deploy", "devices", "doctor", "evaluate", "export", "front", "profile", "profile_phones",
+    "report", "run", "search", "self_check", "targets", "train",
 )  # fmt: skip
 
 

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from device_profiler.errors import InputError
 from pipeline.api_calls import command
 from pipeline.api_results import (
     Deployed,
     Exported,
     Found,
     Profiled,
+    ProfiledPhone,
     Ran,
     Reported,
     Reuse,
@@ -132,6 +134,27 @@ def profile(
     return Profiled(
         Path(result["latency"]), result["provenance"], result["measured"], result["parts"], tuple(result["reused"])
     )
+
+
+def profile_phones(target: str, devices: Sequence[str] = (), **options: Any) -> tuple[ProfiledPhone, ...]:
+    """The same on several phones at once: those at these addresses, or (none given) every one at hand that matches.
+
+    `options`: the other keywords of `profile`. A phone that fails is an outcome, not an exception.
+    """
+    phones = {"device": tuple(devices)} if len(devices) > 1 else {"devices": "all"}
+    if len(devices) == 1:
+        raise InputError(f"profile_phones wants several phones or none (every one at hand), not {devices[0]!r} alone: "
+                         "that is profile(..., device=...)")
+    rows = cast("Mapping[str, Any]", command("profile", {"target": target, **options, **phones}).result)["phones"]
+    return tuple(_profiled_phone(row) for row in rows)
+
+
+def _profiled_phone(row: Mapping[str, Any]) -> ProfiledPhone:
+    told = (row["address"], row["model"], row["outcome"], row["attempts"], row["error"])
+    if row["outcome"] != "done":
+        return ProfiledPhone(*told, None)
+    parts, reused = row["parts"], tuple(row["reused"])
+    return ProfiledPhone(*told, Profiled(Path(row["latency"]), row["provenance"], row["measured"], parts, reused))
 
 
 def search(

@@ -72,6 +72,18 @@ class Profiled:
 
 
 @dataclass(frozen=True)
+class ProfiledPhone:
+    """One phone of several: how it ended there (see device_profiler.outcomes), its profile or the error."""
+
+    address: str
+    model: str
+    outcome: str
+    attempts: int
+    error: str | None
+    profile: Profiled | None
+
+
+@dataclass(frozen=True)
 class Found:
     """The best configuration of a search. Latencies in the table's unit (ns); `bound`: nothing is better than that.
 

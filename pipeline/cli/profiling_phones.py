@@ -80,8 +80,9 @@ def profile_phones(
         row = _row(one)
         if profile := one.ended.result:
             path = table_place(workspace.run, one.device)
-            latency_table(network.spec, profile, asked.target, model).save(path)
-            row["latency"] = str(path)
+            table = latency_table(network.spec, profile, asked.target, model)
+            table.save(path)
+            row |= {"latency": str(path), "provenance": table.provenance}
             lines.append(f"latency table of {one.device.identity.address}: {path}")
         rows.append(row)
     emit({"phones": rows}, lines, as_json)
