@@ -3,7 +3,7 @@ PYTHON ?= python3
 TARGET ?= pixel7-npu
 BIN := .venv/bin
 
-.PHONY: setup deploy test nightly lint check clean
+.PHONY: setup deploy test nightly lint docs reference check clean
 
 deploy: setup  ## set up, then do the main job: a deployment for TARGET
 	$(BIN)/python -m pipeline deploy --target $(TARGET)
@@ -23,6 +23,12 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/installed-dev  ## the documentation as a site in docs/_build/html; every warning is an error
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+reference: .venv/installed-dev  ## docs/reference/ again, out of the code
+	$(BIN)/python -m docs.generate_reference
+
 check:
 	@command -v git >/dev/null || { echo "error: git is missing; on Debian: apt-get install git" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=..., or on Debian 12: apt-get install python3" >&2; exit 2; }
@@ -34,7 +40,7 @@ check:
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet -e .[dev]
+	$(BIN)/python -m pip install --quiet -e .[dev,docs]
 	touch $@
 
 clean:  ## remove the environment; runs/ and the cache stay
