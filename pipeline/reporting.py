@@ -63,9 +63,11 @@ def write_reports(deployment: Deployment, workspace: Workspace) -> None:
     fronts = every_front(deployment, workspace)
     content = msgspec.json.encode([read.front for read in fronts])
     write_atomic(workspace.run / "front.json", msgspec.json.format(content, indent=1))
-    report = _Facts(deployment, workspace, fronts).report()
-    write_report(report, workspace.run / JSON_NAME)
-    render(report, workspace.run / HTML_NAME)
+    with workspace.progress.task("report", 1) as advance:
+        report = _Facts(deployment, workspace, fronts).report()
+        write_report(report, workspace.run / JSON_NAME)
+        render(report, workspace.run / HTML_NAME)
+        advance(1, "")
 
 
 class _Facts:

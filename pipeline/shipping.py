@@ -90,8 +90,12 @@ class Bench:
             self.workspace.note_reuse("export", f"{_title(configuration)} with its parity figures")
             artifact = msgspec.json.decode((folder / RECORD).read_bytes(), type=Artifact)
             return Shipment(configuration, artifact, file, plan)
-        with self.workspace.timed(f"export and parity ({_title(configuration)})"):
+        with (
+            self.workspace.timed(f"export and parity ({_title(configuration)})"),
+            self.workspace.progress.task(f"export and parity: {_title(configuration)}", 1) as advance,
+        ):
             artifact = self._export(programs, file)
+            advance(1, "")
         write_atomic(folder / RECORD, msgspec.json.encode(artifact))
         return Shipment(configuration, artifact, file, plan)
 
@@ -166,11 +170,12 @@ class Bench:
             self.workspace.note_reuse("phone check", _title(shipment.configuration))
             return msgspec.json.decode(path.read_bytes(), type=tuple[PhoneAgreement, ...])
         images = [stored_image(shipment.artifact, shipment.plan, self.test, index) for index in indices]
-        with self.workspace.timed("phone check"):
+        with self.workspace.timed("phone check"), self.workspace.progress.task("phone check", 1) as advance:
             runner = install(device.transport, self.target.runtime)
             phone = runner.run_cascade(shipment.file, shipment.plan, images, warmup=0, iterations=1)
             with HostSession(shipment.file, shipment.artifact.runtime) as session:
                 host = [session.run_cascade(shipment.plan, image) for image in images]
+            advance(1, "")
         rows = compare_cascades(phone, host)
         write_atomic(path, msgspec.json.encode(rows))
         return rows
