@@ -16,9 +16,9 @@ WORK = """
 import time
 from pipeline.progress import terminal_progress
 shown = terminal_progress()
-with shown.task("counting sheep", 40) as advance:
-    for n in range(40):
-        time.sleep(0.02)
+with shown.task("counting sheep", 60) as advance:
+    for n in range(60):
+        time.sleep(0.05)
         advance(1, f"sheep {n}")
 with shown.task("one long sleep", 1) as advance:
     time.sleep(0.4)
@@ -53,7 +53,7 @@ def at_a_terminal(environment: dict[str, str]) -> str:
 
 def test_a_terminal_shows_bars_with_steps_and_the_time_left(environment: dict[str, str]) -> None:
     sent = at_a_terminal(environment)
-    assert "/40" in sent
+    assert "/60" in sent
     assert "left" in sent
     assert "counting sheep" in sent and "one long sleep" in sent
     assert "exit4 fcn-r1 [kept]" in sent
