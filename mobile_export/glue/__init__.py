@@ -6,7 +6,9 @@ from device_profiler.runner.build import cascade_sources
 from device_profiler.targets import Runtime
 
 _HERE = Path(__file__).parent
-_CPP = ("CMakeLists.txt", "json.h", "camera.h", "camera.cpp", "segmenter.h", "segmenter.cpp", "main.cpp")
+_CPP = (
+    "CMakeLists.txt", "json.h", "label_filter.h", "camera.h", "camera.cpp", "segmenter.h", "segmenter.cpp", "main.cpp",
+)
 _BY_RUNTIME: dict[str, tuple[str, ...]] = {
     "executorch": (
         "python/cascade.py",

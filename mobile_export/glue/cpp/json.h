@@ -26,10 +26,13 @@ class Json {
     return value;
   }
 
+  Kind kind() const { return kind_; }
   bool is_null() const { return kind_ == Kind::null; }
+  bool boolean() const { return expect(Kind::boolean), number_ != 0; }
   double number() const { return expect(Kind::number), number_; }
   const std::string& text() const { return expect(Kind::text), text_; }
   const std::vector<Json>& list() const { return expect(Kind::list), list_; }
+  const std::map<std::string, Json>& members() const { return expect(Kind::object), members_; }
   bool has(const std::string& name) const { return kind_ == Kind::object && members_.count(name) > 0; }
   const Json& operator[](const std::string& name) const {
     if (!has(name)) throw Failure("manifest.json is no manifest of a deployment: \"" + name + "\" is missing");
@@ -127,7 +130,7 @@ class Json {
       static const std::map<char, char> plain = {{'n', '\n'}, {'t', '\t'}, {'r', '\r'}, {'b', '\b'}, {'f', '\f'}, {'"', '"'}, {'\\', '\\'}, {'/', '/'}};
       if (++at >= text.size()) fail("a text without an end");
       if (text[at] == 'u') {
-        utf8(found, std::stoul(text.substr(at + 1, 4), nullptr, 16));
+        utf8(found, hexadecimal(text.substr(at + 1, 4)));
         at += 4;
       } else if (plain.count(text[at])) {
         found += plain.at(text[at]);
@@ -136,11 +139,20 @@ class Json {
       }
     }
 
+    // Surrogates are refused: the manifest's writer gives such characters as they are.
+    unsigned long hexadecimal(const std::string& digits) const {
+      if (digits.size() != 4 || digits.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) fail("an unknown escape");
+      const unsigned long point = std::stoul(digits, nullptr, 16);
+      if (point >= 0xD800 && point < 0xE000) fail("an unknown escape");
+      return point;
+    }
+
     static void utf8(std::string& found, unsigned long point) {
       if (point < 0x80) found += static_cast<char>(point);
-      else if (point < 0x800) found += {static_cast<char>(0xC0 | point >> 6), static_cast<char>(0x80 | (point & 0x3F))};
-      else found += {static_cast<char>(0xE0 | point >> 12), static_cast<char>(0x80 | (point >> 6 & 0x3F)), static_cast<char>(0x80 | (point & 0x3F))};
+      else if (point < 0x800) found += {static_cast<char>(0xC0 | (point >> 6)), tail(point)};
+      else found += {static_cast<char>(0xE0 | (point >> 12)), tail(point >> 6), tail(point)};
     }
+    static char tail(unsigned long point) { return static_cast<char>(0x80 | (point & 0x3F)); }
   };
 
   void expect(Kind wanted) const {

@@ -87,20 +87,6 @@ void store_image(const Image& image, const Json& input, Cascade& cascade) {
 
 }  // namespace
 
-const std::vector<uint8_t>& LabelFilter::operator()(const std::vector<uint8_t>& labels) {
-  if (frames_ <= 1 || shown_.size() != labels.size()) {
-    shown_ = before_ = labels;
-    count_.assign(labels.size(), 0);
-    return shown_;
-  }
-  for (size_t i = 0; i < labels.size(); ++i) {
-    count_[i] = labels[i] == before_[i] ? std::min(count_[i] + 1, frames_) : 1;
-    if (count_[i] >= frames_) shown_[i] = labels[i];
-  }
-  before_ = labels;
-  return shown_;
-}
-
 Segmenter::Segmenter(const std::string& folder, int threads)
     : folder_(folder), manifest_(read_manifest(folder)), filter_(1) {
   model_ = load_model(folder + "/" + manifest_["artifact"]["path"].text(), threads);

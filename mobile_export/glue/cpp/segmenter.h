@@ -13,6 +13,7 @@
 #include "camera.h"
 #include "cascade.h"
 #include "json.h"
+#include "label_filter.h"
 
 namespace runner {
 
@@ -25,19 +26,6 @@ struct Result {
   size_t width = 0;
   size_t height = 0;
   int64_t nanoseconds = 0;  // of the stages: without resizing
-};
-
-// A pixel takes a new label once it was seen in `frames` frames in a row.
-class LabelFilter {
- public:
-  explicit LabelFilter(int frames) : frames_(frames) {}
-  void reset() { shown_.clear(); }
-  const std::vector<uint8_t>& operator()(const std::vector<uint8_t>& labels);
-
- private:
-  int frames_;
-  std::vector<uint8_t> shown_, before_;
-  std::vector<int> count_;
 };
 
 class Segmenter {
