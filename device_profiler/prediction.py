@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 import msgspec
+import platformdirs
+import tomli_w
 
 from device_profiler.errors import InputError
-from device_profiler.files import sha256_bytes
+from device_profiler.files import APPLICATION, sha256_bytes, write_atomic
 from device_profiler.workload import Operator
 
 NS_PER_S = 1e9
@@ -119,16 +122,41 @@ class Prediction:
 
 @cache
 def load_model(name: str) -> DeviceModel:
-    """The device model called `name`.
+    """The device model called `name`: the one that was fitted here (`devices fit --save`), else the shipped one.
 
     Raises:
-        InputError: there is none; the message lists those there are.
+        InputError: there is none (those there are get listed), or the fitted one's file is broken.
     """
     folder = resources.files("device_profiler").joinpath("device_models")
     known = sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
     if name not in known:
         raise InputError(f"unknown device model {name!r}; known: {', '.join(known)}")
+    if (fitted := fitted_file(name)).is_file():
+        return read_model(fitted)
     return msgspec.convert(tomllib.loads(folder.joinpath(f"{name}.toml").read_text()), DeviceModel)
+
+
+def fitted_file(name: str) -> Path:
+    """Where a model that was fitted here lies, if there is one: in the user's configuration folder."""
+    return Path(platformdirs.user_config_dir(APPLICATION), "device_models", f"{name}.toml")
+
+
+def read_model(path: Path) -> DeviceModel:
+    """The device model in a TOML file.
+
+    Raises:
+        InputError: the file can't be read, or is no device model; says where.
+    """
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text()), DeviceModel)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise InputError(f"the device model {path} can't be read: {error}; mend it, or remove it to use the shipped "
+                         "one") from error
+
+
+def write_model(model: DeviceModel, path: Path) -> None:
+    """Write a device model as TOML, whole or not at all."""
+    write_atomic(path, tomli_w.dumps(msgspec.to_builtins(model)))
 
 
 def predict(operators: Sequence[Operator], model: DeviceModel) -> Prediction:

@@ -18,7 +18,8 @@ from mobile_export.canonical import canonical
 from mobile_export.exporters import Calibration, check_programs, toolchain
 from mobile_export.program import Program, TensorSpec
 
-HOST_SIDE = ("softmax", "amax", "mean", "argmax", "to_dim_order_copy")
+CAST = "to_dim_order_copy"
+HOST_SIDE = ("softmax", "amax", "mean", "argmax", CAST)
 """Kinds of operators that stay on ExecuTorch's portable kernels by design: the confidence, the label map, its cast."""
 
 
@@ -71,13 +72,17 @@ def _entry(program: Program, lowered: EdgeProgramManager) -> EntryPoint:
 
 
 def _port(spec: TensorSpec) -> Port:
-    return Port(spec, layout="NCHW" if len(spec.shape) == 4 else "")
+    if len(spec.shape) != 4:
+        return Port(spec)
+    return Port(spec, layout="NHWC" if spec.dtype == "uint8" else "NCHW")
 
 
 def _check_fallbacks(name: str, exported: torch.export.ExportedProgram) -> None:
     """Off the delegate only what is declared, and only behind it: a delegate that waits for the host is a fallback."""
     host_nodes: set[torch.fx.Node] = set()
     for node in exported.graph.nodes:
+        if _is_cast_of_bytes(node):
+            continue
         if node.op != "call_function" or _is_getitem(node):
             if any(argument in host_nodes for argument in node.all_input_nodes):
                 host_nodes.add(node)
@@ -90,6 +95,14 @@ def _check_fallbacks(name: str, exported: torch.export.ExportedProgram) -> None:
         if _kind(node) not in HOST_SIDE:
             raise VerificationError(_fallback(name, _kind(node)))
         host_nodes.add(node)
+
+
+def _is_cast_of_bytes(node: torch.fx.Node) -> bool:
+    """The cast of a camera's bytes, which XNNPACK can't take: the one thing that goes before the delegate by design."""
+    if node.op != "call_function" or _kind(node) != CAST:
+        return False
+    source = node.all_input_nodes[0]
+    return source.op == "placeholder" and source.meta["val"].dtype == torch.uint8
 
 
 def _fallback(name: str, kind: str) -> str:
@@ -115,8 +128,9 @@ def _operator(node: torch.fx.Node, parameters: set[str], delegated: bool) -> Ope
     inputs = [source for source in node.all_input_nodes if isinstance(source.meta.get("val"), torch.Tensor)]
     weights = [source for source in inputs if source.name in parameters]
     output = _first_tensor(node.meta["val"])
+    depthwise = _kind(node) == "convolution" and inputs[1].meta["val"].shape[1] == 1 < inputs[1].meta["val"].shape[0]
     return Operator(
-        kind=_kind(node),
+        kind="depthwise_convolution" if depthwise else _kind(node),
         macs=_macs(_kind(node), tuple(source.meta["val"].shape for source in inputs), output.shape),
         bytes_weights=sum(_nbytes(source.meta["val"]) for source in weights),
         bytes_in=sum(_nbytes(source.meta["val"]) for source in inputs if source not in weights),

@@ -11,7 +11,7 @@ from pipeline.cli.parser import parse, verb_parser
 from pipeline.cli.suggestion import suggest
 
 VERBS = ("deploy", "doctor", "targets", "devices", "train", "evaluate", "profile", "search", "export", "run", "report")
-ACTIONS = {"devices import": "device_import", "devices export": "device_export"}
+ACTIONS = {"devices import": "device_import", "devices export": "device_export", "devices fit": "device_fit"}
 """Actions of a verb that have options of their own, by module."""
 INTERRUPTED = 130
 
