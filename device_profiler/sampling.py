@@ -18,14 +18,15 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from device_profiler.errors import DeviceError, InvalidMeasurementError
-from device_profiler.intervals import SETTLED_CV, WINDOW, Interval, median_interval
+from device_profiler.errors import DeviceError, InputError, InvalidMeasurementError
+from device_profiler.intervals import SETTLED_CV, WINDOW, Interval, median_interval, ratio_interval
 from device_profiler.measurement import Block, BlockVerdict
 from device_profiler.runner.job import GOLDEN_VISIT, Settle
 from device_profiler.runner.results import Visit
 
 # Two samples of the virtual clock may differ by its rounding and by what the allocator happens to do.
 _VIRTUAL_SPREAD, _VIRTUAL_SPREAD_NS = 1e-3, 500
+_LEAST_COMMON = 2
 
 
 class Timed(Protocol):
@@ -176,6 +177,19 @@ def valid_launches(blocks: Iterable[Block]) -> dict[int, tuple[int, ...]]:
         number: tuple(sample for block in taken for sample in block.samples_ns)
         for number, taken in groupby(valid, key=lambda block: block.launch)
     }
+
+
+def ratio_of(numerator: Iterable[Block], denominator: Iterable[Block]) -> Interval:
+    """Ratio of two entries' latencies that were compared in one session, with its 95 % interval.
+
+    Raises:
+        InputError: fewer than two launches have valid blocks of both: they come from different sessions.
+    """
+    above, below = valid_launches(numerator), valid_launches(denominator)
+    common = sorted(above.keys() & below.keys())
+    if len(common) < _LEAST_COMMON:
+        raise InputError("these two were not compared in one session: profile them together, in one artifact")
+    return ratio_interval([above[number] for number in common], [below[number] for number in common])
 
 
 def judged(blocks: Mapping[int, Sequence[Block]], drift: float) -> dict[int, list[Block]]:

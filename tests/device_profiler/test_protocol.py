@@ -20,7 +20,6 @@ from device_profiler.errors import DeviceError, InputError, InvalidMeasurementEr
 from device_profiler.intervals import (
     WINDOW,
     median_interval,
-    ratio_interval,
     settled_from,
     student_quantile,
     tail_of,
@@ -31,7 +30,7 @@ from device_profiler.sampling import (
     BLOCKS,
     compared_series,
     judged,
-    valid_launches,
+    ratio_of,
     virtual_series,
 )
 from device_profiler.targets import find_target
@@ -69,8 +68,10 @@ def test_a_noisy_phone_gives_medians_and_ratios_within_their_intervals(tmp_path:
     for calm, one in zip(CALM_NS, series, strict=True):
         assert one.interval.low <= calm <= one.interval.high < 1.1 * calm
         assert len(one.launches) == BLOCKS.launches and one.last.first_ns > 0
-    ratio = ratio_interval(series[0].launches, series[1].launches)
+    ratio = ratio_of(series[0].blocks, series[1].blocks)
     assert ratio.low <= CALM_NS[0] / CALM_NS[1] <= ratio.high and ratio.high / ratio.low < 1.05
+    with pytest.raises(InputError, match="not compared in one session"):
+        ratio_of(series[0].blocks, ())
 
 
 def test_a_cold_start_is_warm_up(tmp_path: Path) -> None:
@@ -108,8 +109,7 @@ def test_drifted_blocks_are_void_kept_and_measured_again(tmp_path: Path) -> None
     assert all(block.samples_ns for block in void) and f"{len(void)} void blocks" in series[0].note
     counted = {sample for samples in series[0].launches for sample in samples}
     assert not counted & {sample for block in void for sample in block.samples_ns}
-    common = set(valid_launches(series[0].blocks)) & set(valid_launches(series[1].blocks))
-    ratio = ratio_interval(*([valid_launches(one.blocks)[n] for n in sorted(common)] for one in series[:2]))
+    ratio = ratio_of(series[0].blocks, series[1].blocks)
     assert ratio.low <= CALM_NS[0] / CALM_NS[1] <= ratio.high
 
 
