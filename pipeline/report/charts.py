@@ -58,7 +58,7 @@ def chart_config() -> Specification:
         "background": "transparent",
         "font": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
         "view": {"stroke": None},
-        "axis": {**text, "gridColor": line, "domainColor": line, "tickColor": line},
+        "axis": {**text, "labelPadding": 6, "gridColor": line, "domainColor": line, "tickColor": line},
         "text": {"fill": paint("ink"), "fontSize": 12},
     }
 

@@ -103,6 +103,6 @@ SINGLE = Series("other single exits", "grey", _CROSS, 60)
 FRONTS = {
     "adaptive": Series("adaptive front", "accent", _CIRCLE, 60),
     "budgeted": Series("budgeted front", "green", _SQUARE, 70),
-    "anytime": Series("anytime front", "gold", _UP, 80),
+    "anytime": Series("anytime front, mean over its deadlines", "gold", _UP, 80),
 }
 PART_COLOURS = {"block": "accent", "head": "gold", "boundary": "pink", "finish": "green"}
