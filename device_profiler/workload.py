@@ -50,8 +50,8 @@ class CascadePlan(msgspec.Struct, frozen=True):
     """How a host drives a deployment: run `stages` in order, leave at the first whose confidence >= its threshold.
 
     Stage n > 0 takes the features that stage n-1 handed on. Every stage but the last returns (features, logits,
-    confidence), the last one (logits,). `finish[n]` turns the logits of stage n into a label map [1, H, W].
-    A budgeted deployment is one stage without `finish`: it returns the label map itself.
+    confidence), and `finish[n]` turns its logits into a label map [1, H, W]; the last stage returns the label map
+    itself, for nothing is left to decide. A budgeted deployment is the cascade of one stage.
     """
 
     stages: tuple[str, ...]

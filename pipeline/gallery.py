@@ -77,13 +77,11 @@ class _Shipped:
 
     def _read(self, n: int, outputs: tuple[Array, ...]) -> _Said:
         plan, artifact = self.shipment.plan, self.shipment.artifact
-        if not plan.finish:
+        if n == len(plan.stages) - 1:
             return _Said(outputs[0], None, None)
         ports = artifact.entry(plan.stages[n]).outputs
-        place = 0 if n == len(plan.stages) - 1 else 1
-        confidence = real_confidence(outputs[2], ports[2].quantization) if place else None
-        (labels,) = self.session.run(plan.finish[n], (outputs[place],))
-        return _Said(labels, confidence, to_real(ports[place], outputs[place])[0])
+        (labels,) = self.session.run(plan.finish[n], (outputs[1],))
+        return _Said(labels, real_confidence(outputs[2], ports[2].quantization), to_real(ports[1], outputs[1])[0])
 
 
 @dataclass(frozen=True)

@@ -61,25 +61,14 @@ class _Stage(nn.Module):
 
 
 class _LastStage(nn.Module):
-    """The stage that takes the rest: features of the stage before -> (logits,)."""
-
-    def __init__(self, blocks: nn.Sequential, head: nn.Module) -> None:
-        super().__init__()
-        self.blocks, self.head = blocks, head
-
-    def forward(self, features: Tensor) -> tuple[Tensor]:
-        return (self.head(self.blocks(features)),)
-
-
-class _Prefix(nn.Module):
-    """Backbone up to an exit with its head and finish: image -> (label map,)."""
+    """The stage that takes the rest, finish included: features of the stage before (or the image) -> (label map,)."""
 
     def __init__(self, blocks: nn.Sequential, head: nn.Module, finish: Finish) -> None:
         super().__init__()
         self.blocks, self.head, self.finish = blocks, head, finish
 
-    def forward(self, image: Tensor) -> tuple[Tensor]:
-        return (self.finish(self.head(self.blocks(image))),)
+    def forward(self, features: Tensor) -> tuple[Tensor]:
+        return (self.finish(self.head(self.blocks(features))),)
 
 
 @dataclass(frozen=True)
@@ -152,7 +141,7 @@ class Partition:
 
     def prefix(self, exit_index: int, name: str, entry: str | None = None) -> Program:
         """The single-exit network that ends at `exit_index` with head `name`, image to labels."""
-        module = _Prefix(self._range(0, exit_index), self.model.head(exit_index, name), self._finish_module()).eval()
+        module = _LastStage(self._range(0, exit_index), self.model.head(exit_index, name), self._finish_module()).eval()
         label = entry or f"prefix_{exit_index}_{name.replace('-', '_')}"
         return Program(label, module, (self.shapes.entering(0),), (self.shapes.labels,))
 
@@ -160,12 +149,12 @@ class Partition:
         """Stage `number` of a cascade: the blocks after exit `previous` (-1: from the image) up to `exit_index`."""
         blocks, head = self._range(previous + 1, exit_index), self.model.head(exit_index, name)
         entering = self.shapes.entering(previous + 1)
-        logits = self._logits(exit_index)
         if last:
-            return Program(f"stage_{number}", _LastStage(blocks, head).eval(), (entering,), (logits,))
+            module = _LastStage(blocks, head, self._finish_module()).eval()
+            return Program(f"stage_{number}", module, (entering,), (self.shapes.labels,))
         features = TensorSpec("features", self.shapes.features[exit_index])
-        module = _Stage(blocks, head, Confidence(self.policy)).eval()
-        return Program(f"stage_{number}", module, (entering,), (features, logits, self._confidence))
+        stage = _Stage(blocks, head, Confidence(self.policy)).eval()
+        return Program(f"stage_{number}", stage, (entering,), (features, self._logits(exit_index), self._confidence))
 
     def parts(self) -> tuple[Program, ...]:
         """Every block, head and finish: what a latency table is made of."""
@@ -195,7 +184,8 @@ def deployment_programs(
 ) -> tuple[tuple[Program, ...], CascadePlan]:
     """What ships for a configuration, and how a host drives it.
 
-    One exit: one program `segment`, image to labels. Several: `stage_<n>` and `finish_<n>` for each selected exit.
+    One exit: one program `segment`, image to labels. Several: `stage_<n>` for each selected exit, `finish_<n>` for each
+    but the last.
     """
     if len(exits) == 1:
         program = partition.prefix(exits[0], heads[0], entry="segment")
@@ -204,6 +194,6 @@ def deployment_programs(
         partition.stage(n, exits[n - 1] if n else -1, exits[n], heads[n], last=n == len(exits) - 1)
         for n in range(len(exits))
     )
-    finishes = tuple(partition.finish(e, name=f"finish_{n}") for n, e in enumerate(exits))
+    finishes = tuple(partition.finish(e, name=f"finish_{n}") for n, e in enumerate(exits[:-1]))
     names = tuple(p.name for p in stages), tuple(p.name for p in finishes)
     return (*stages, *finishes), CascadePlan(stages=names[0], thresholds=thresholds, finish=names[1])

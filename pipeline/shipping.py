@@ -220,8 +220,9 @@ def chain_inputs(
     stages = sum(name.startswith("stage_") for name in by_name)
     for n in range(stages):
         outputs = run(f"stage_{n}", value)
-        value = outputs[0]
-        run(f"finish_{n}", outputs[0] if n == stages - 1 else outputs[1])
+        if n < stages - 1:
+            value = outputs[0]
+            run(f"finish_{n}", outputs[1])
     return found
 
 

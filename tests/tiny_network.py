@@ -56,8 +56,16 @@ class Head(nn.Module):
         return self.layers(x)
 
 
+class Finish(nn.Module):
+    """Logits to labels at input size."""
+
+    def forward(self, logits: Tensor) -> tuple[Tensor]:
+        enlarged = functional.interpolate(logits, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
+        return (enlarged.argmax(1).to(torch.int32),)
+
+
 class Stage(nn.Module):
-    """Features of the stage before (or the image) to (features, logits, confidence); the last one to (logits,)."""
+    """Features of the stage before (or the image) to (features, logits, confidence); the last one to (labels,)."""
 
     def __init__(self, inputs: int, outputs: int, *, first: bool = False, last: bool = False) -> None:
         super().__init__()
@@ -68,16 +76,8 @@ class Stage(nn.Module):
         features = self.block((x - 127.0) / 128.0 if self.first else x)
         logits = self.head(features)
         if self.last:
-            return (logits,)
+            return Finish()(logits)
         return features, logits, torch.softmax(logits, 1).amax(1).mean((1, 2))
-
-
-class Finish(nn.Module):
-    """Logits to labels at input size."""
-
-    def forward(self, logits: Tensor) -> tuple[Tensor]:
-        enlarged = functional.interpolate(logits, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
-        return (enlarged.argmax(1).to(torch.int32),)
 
 
 class Whole(nn.Module):
@@ -124,19 +124,19 @@ def make_stages(seed: int = 0) -> tuple[Stage, Stage]:
 
 
 def cascade_programs(seed: int = 0) -> tuple[tuple[Program, ...], CascadePlan]:
-    """stage_0, stage_1, finish_0, finish_1 and the plan that drives them."""
+    """stage_0, stage_1, finish_0 and the plan that drives them."""
     first, last = make_stages(seed)
-    halves = [SIZE // 2, SIZE // 4]
-    features = TensorSpec("features", (1, STAGE_CHANNELS[0], halves[0], halves[0]))
-    logits = [TensorSpec("logits", (1, CLASSES, half, half)) for half in halves]
+    half = SIZE // 2
+    features = TensorSpec("features", (1, STAGE_CHANNELS[0], half, half))
+    logits = TensorSpec("logits", (1, CLASSES, half, half))
     labels = TensorSpec("labels", (1, SIZE, SIZE), "int32")
     image, confidence = TensorSpec("image", (1, 3, SIZE, SIZE)), TensorSpec("confidence", (1,))
     programs = (
-        Program("stage_0", first, (image,), (features, logits[0], confidence)),
-        Program("stage_1", last, (features,), (logits[1],)),
-        *(Program(f"finish_{n}", Finish().eval(), (logits[n],), (labels,)) for n in (0, 1)),
+        Program("stage_0", first, (image,), (features, logits, confidence)),
+        Program("stage_1", last, (features,), (labels,)),
+        Program("finish_0", Finish().eval(), (logits,), (labels,)),
     )
-    return programs, CascadePlan(("stage_0", "stage_1"), (0.5,), ("finish_0", "finish_1"))
+    return programs, CascadePlan(("stage_0", "stage_1"), (0.5,), ("finish_0",))
 
 
 def budgeted_program(seed: int = 0) -> Program:
@@ -159,8 +159,7 @@ def cascade_samples(programs: tuple[Program, ...], batch: Images) -> Samples:
     for image in batch:
         features, logits, _ = run("stage_0", torch.from_numpy(image[None]))
         run("finish_0", logits)
-        (logits,) = run("stage_1", features)
-        run("finish_1", logits)
+        run("stage_1", features)
     return samples
 
 

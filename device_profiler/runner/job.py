@@ -157,8 +157,11 @@ def _check_plan(plan: CascadePlan) -> None:
         raise InputError(
             f"{len(plan.stages)} stages take {len(plan.stages) - 1} thresholds, not {len(plan.thresholds)}"
         )
-    if len(plan.finish) != len(plan.stages) and not (len(plan.stages) == 1 and not plan.finish):
-        raise InputError(f"{len(plan.stages)} stages take as many finish entries, not {len(plan.finish)}")
+    if len(plan.finish) != len(plan.stages) - 1:
+        raise InputError(
+            f"{len(plan.stages)} stages take {len(plan.stages) - 1} finish entries (the last stage gives labels "
+            f"itself), not {len(plan.finish)}"
+        )
     if any(np.isnan(threshold) for threshold in plan.thresholds):
         raise InputError(f"thresholds must be numbers: {plan.thresholds}")
 

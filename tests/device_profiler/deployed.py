@@ -8,8 +8,8 @@ import numpy as np
 from device_profiler.targets import Runtime
 from device_profiler.workload import Array, Call, CascadePlan
 
-SOURCES = {"stage_0": "images", "stage_1": "stage_0.0", "finish_0": "stage_0.1", "finish_1": "stage_1.0"}
-OUTPUTS = {"stage_0": 3, "stage_1": 1, "finish_0": 1, "finish_1": 1}
+SOURCES = {"stage_0": "images", "stage_1": "stage_0.0", "finish_0": "stage_0.1"}
+OUTPUTS = {"stage_0": 3, "stage_1": 1, "finish_0": 1}
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,10 @@ class Deployed:
         answers = self.expected(folder)
         return [Call(entry, (answers[source][image],)) for entry, source in SOURCES.items()]
 
+    def labels(self, folder: Path, exit: int) -> Array:
+        """Label maps [images, 1, 32, 32] of one exit."""
+        return self.expected(folder)[("finish_0.0", "stage_1.0")[exit]]
+
     def confidences(self, folder: Path) -> np.ndarray:
         """Confidence of each image at the first exit: float32 of scale * (stored - zero point) where it is int8."""
         answers = self.expected(folder)
@@ -50,7 +54,7 @@ NAMES = ["executorch", "litert", "litert-int8"]
 
 
 def plan(threshold: float) -> CascadePlan:
-    return CascadePlan(("stage_0", "stage_1"), (threshold,), ("finish_0", "finish_1"))
+    return CascadePlan(("stage_0", "stage_1"), (threshold,), ("finish_0",))
 
 
 def middle(confidences: np.ndarray) -> float:

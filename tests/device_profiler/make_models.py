@@ -1,7 +1,7 @@
 """Makes the small deployments that the runner's tests use; run as a process of its own: `make_models.py FOLDER`.
 
-A cascade of two stages with a finish each, on 3x32x32 images, as exporters write it: `cascade.pte` (XNNPACK, fp32),
-`cascade.tflite` (fp32) and `cascade_int8.tflite`; images and answers in `eager.npz` (PyTorch) and `int8.npz` (LiteRT).
+A cascade of two stages, the first with a finish, on 3x32x32 images, as exporters write it: `cascade.pte` (XNNPACK,
+fp32), `cascade.tflite` (fp32) and `cascade_int8.tflite`; images and answers in `eager.npz` (PyTorch) and `int8.npz` (LiteRT).
 """
 
 import sys
@@ -39,17 +39,6 @@ class FirstStage(nn.Module):
         return features, logits, torch.softmax(logits, 1).amax(1).mean((1, 2))
 
 
-class LastStage(nn.Module):
-    """features -> logits [1,4,8,8]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(16, 24, 3, stride=2, padding=1), nn.ReLU6(), nn.Conv2d(24, CLASSES, 1))
-
-    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor]:
-        return (self.body(features),)
-
-
 class Finish(nn.Module):
     """logits -> labels int32 [1,32,32]."""
 
@@ -58,12 +47,24 @@ class Finish(nn.Module):
         return (full.argmax(1).to(torch.int32),)
 
 
+class LastStage(nn.Module):
+    """features -> labels int32 [1,32,32], by way of logits [1,4,8,8]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(16, 24, 3, stride=2, padding=1), nn.ReLU6(), nn.Conv2d(24, CLASSES, 1))
+        self.finish = Finish()
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor]:
+        return self.finish(self.body(features))
+
+
 def programs() -> dict[str, nn.Module]:
     torch.manual_seed(0)
     first, last = FirstStage(), LastStage()
     with torch.no_grad():
         first.head.weight.mul_(40)
-    return {"stage_0": first.eval(), "stage_1": last.eval(), "finish_0": Finish(), "finish_1": Finish()}
+    return {"stage_0": first.eval(), "stage_1": last.eval(), "finish_0": Finish()}
 
 
 def make_images() -> np.ndarray:
@@ -87,7 +88,7 @@ def eager(modules: dict[str, nn.Module], images: np.ndarray) -> dict[str, list[n
         for image in images:
             features, logits, _ = run("stage_0", torch.from_numpy(image))
             run("finish_0", logits)
-            run("finish_1", run("stage_1", features)[0])
+            run("stage_1", features)
     return answers
 
 
@@ -99,7 +100,6 @@ def main(folder: Path) -> None:
         "stage_0": torch.from_numpy(images[0]),
         "stage_1": torch.from_numpy(answers["stage_0.0"][0]),
         "finish_0": torch.from_numpy(answers["stage_0.1"][0]),
-        "finish_1": torch.from_numpy(answers["stage_1.0"][0]),
     }
     np.savez(folder / "eager.npz", images=images, **{name: np.stack(values) for name, values in answers.items()})
     write_executorch(modules, examples, folder / "cascade.pte")
@@ -127,7 +127,6 @@ def write_int8(folder: Path, images: np.ndarray) -> None:
         "stage_0": real["images"],
         "stage_1": real["stage_0.0"],
         "finish_0": real["stage_0.1"],
-        "finish_1": real["stage_1.0"],
     }
     maker = quantizer.Quantizer(str(folder / "cascade.tflite"), recipe.static_wi8_ai8())
     data = {name: [{"args_0": value} for value in values] for name, values in inputs.items()}
@@ -169,7 +168,7 @@ def interpret(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
         results.setdefault("images", []).append(stored)
         features, logits, _ = run("stage_0", stored)
         run("finish_0", logits)
-        run("finish_1", run("stage_1", features)[0])
+        run("stage_1", features)
     confidence = runners["stage_0"].get_output_details()["output_2"]["quantization"]
     return {name: np.stack(values) for name, values in results.items()} | {
         "confidence_quantization": np.array(confidence)

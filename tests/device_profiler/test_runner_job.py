@@ -13,7 +13,7 @@ from device_profiler.workload import Call, CascadePlan
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ONCE = Repetitions(warmup=1, iterations=2, limit_s=90.5)
-PLAN = CascadePlan(("s0", "s1"), (0.75,), ("f0", "f1"))
+PLAN = CascadePlan(("s0", "s1"), (0.75,), ("f0",))
 
 
 def test_calls_as_text(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_thresholds_come_back_as_the_same_float32(threshold: float) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        plan = CascadePlan(("s0", "s1"), (threshold,), ("f0", "f1"))
+        plan = CascadePlan(("s0", "s1"), (threshold,), ("f0",))
         write_cascade(Path(folder), "m", plan, [np.zeros(1, np.float32)], ONCE)
         line = next(line for line in Path(folder, "job").read_text().splitlines() if line.startswith("stage s0"))
     assert np.float32(line.split()[2]) == np.float32(threshold)
@@ -47,9 +47,9 @@ def test_thresholds_come_back_as_the_same_float32(threshold: float) -> None:
 @pytest.mark.parametrize(
     ("plan", "rule"),
     [
-        (CascadePlan(("a", "b"), (), ("c", "d")), "2 stages take 1 thresholds, not 0"),
-        (CascadePlan(("a", "b"), (0.5,), ("c",)), "2 stages take as many finish entries, not 1"),
-        (CascadePlan(("a", "b"), (float("nan"),), ("c", "d")), "thresholds must be numbers"),
+        (CascadePlan(("a", "b"), (), ("c",)), "2 stages take 1 thresholds, not 0"),
+        (CascadePlan(("a", "b"), (0.5,), ("c", "d")), "2 stages take 1 finish entries"),
+        (CascadePlan(("a", "b"), (float("nan"),), ("c",)), "thresholds must be numbers"),
         (CascadePlan(("a b",), (), ()), "has a space"),
         (CascadePlan(("",), (), ()), "is empty"),
     ],

@@ -71,7 +71,7 @@ def test_a_cascade_leaves_where_the_confidence_reaches_the_threshold(
         assert result.exit == (0 if confidences[index] >= np.float32(threshold) else 1)
         np.testing.assert_allclose(result.confidences, [confidences[index]], rtol=0, atol=deployed.tolerance)
         assert result.labels.dtype == np.uint8 and result.labels.shape == (1, 32, 32)
-        reference = expected[f"finish_{result.exit}.0"][index]
+        reference = deployed.labels(deployments, result.exit)[index]
         assert np.mean(result.labels == reference) == 1.0
         assert len(result.samples_ns) == 2
 
@@ -100,10 +100,10 @@ def test_a_budgeted_deployment_is_one_program(deployed: Deployed, deployments: P
 
 
 def test_different_quantisation_at_a_boundary_is_an_error(deployments: Path, root: str) -> None:
-    """finish_1 takes logits of another scale (and shape) than stage_0 gives: never a silent cast."""
+    """stage_1 takes features, of another scale and shape than stage_0's logits: never a silent cast."""
     images = LITERT_INT8.expected(deployments)["images"]
-    swapped = CascadePlan(("stage_0", "stage_1"), (0.5,), ("finish_1", "finish_0"))
-    with pytest.raises(VerificationError, match=r"stage_0 hands on int8.*scale .* but finish_1 takes int8"):
+    swapped = CascadePlan(("stage_0", "stage_1"), (0.5,), ("stage_1",))
+    with pytest.raises(VerificationError, match=r"stage_0 hands on int8.*scale .* but stage_1 takes int8"):
         runner_for(LITERT_INT8, root).run_cascade(
             LITERT_INT8.path(deployments), swapped, [images[0]], warmup=0, iterations=1
         )
@@ -112,7 +112,7 @@ def test_different_quantisation_at_a_boundary_is_an_error(deployments: Path, roo
 @every_deployment
 def test_wrong_calls_are_told(deployed: Deployed, deployments: Path, root: str) -> None:
     runner, artifact = runner_for(deployed, root), deployed.path(deployments)
-    with pytest.raises(VerificationError, match=r"no entry nope; it has: finish_0, finish_1, stage_0, stage_1"):
+    with pytest.raises(VerificationError, match=r"no entry nope; it has: finish_0, stage_0, stage_1"):
         runner.run(artifact, [Call("nope", ())], warmup=0, iterations=1)
     with pytest.raises(VerificationError, match=r"takes 1 inputs, the job gives 0"):
         runner.run(artifact, [Call("stage_0", ())], warmup=0, iterations=1)
@@ -175,4 +175,4 @@ def test_progress_counts_calls(deployments: Path, root: str) -> None:
         iterations=1,
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen[-1] == (4, 4) and all(total == 4 and done <= total for done, total in seen)
+    assert seen[-1] == (3, 3) and all(total == 3 and done <= total for done, total in seen)

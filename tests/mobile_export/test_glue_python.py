@@ -291,6 +291,6 @@ def test_the_resolution_nearest_in_shape_runs(bundle: Bundle) -> None:
 def test_one_loop_serves_the_project_and_the_bundle() -> None:
     runtime = Scripted()
     image = np.full((1, 2, 2, 3), 50, np.uint8)
-    entries, finish = ("stage_0", "stage_1"), ("finish_0", "finish_1")
+    entries, finish = ("stage_0", "stage_1"), ("finish_0",)
     assert run_stages(runtime, entries, finish, [0.5], image).exit == 0, "a confidence equal to its limit leaves"
     assert run_stages(runtime, entries, finish, [0.51], image).labels == 1

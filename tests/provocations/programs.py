@@ -31,19 +31,19 @@ def _cascade(folder: Path, thresholds: tuple[float, ...], finish: tuple[str, ...
 
 
 def no_images(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    _cascade(folder, (0.5,), ("finish_0", "finish_1"), images=0)
+    _cascade(folder, (0.5,), ("finish_0",), images=0)
 
 
 def too_many_thresholds(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    _cascade(folder, (0.5, 0.6), ("finish_0", "finish_1"))
+    _cascade(folder, (0.5, 0.6), ("finish_0",))
 
 
-def too_few_finishes(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    _cascade(folder, (0.5,), ("finish_0",))
+def too_many_finishes(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    _cascade(folder, (0.5,), ("finish_0", "finish_1"))
 
 
 def threshold_that_is_no_number(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    _cascade(folder, (float("nan"),), ("finish_0", "finish_1"))
+    _cascade(folder, (float("nan"),), ("finish_0",))
 
 
 def no_threads(folder: Path, patch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@
 namespace runner {
 namespace {
 
-// Where the outputs of a stage lie: (features, logits, confidence), and (logits,) for the last one.
+// Where the outputs of a stage lie: (features, logits, confidence); the last one gives (labels,).
 constexpr size_t kFeatures = 0;
 constexpr size_t kLogits = 1;
 constexpr size_t kConfidence = 2;
@@ -56,12 +56,12 @@ void Cascade::run(const std::vector<float>& limits) {
     confidences_.push_back(confidence(exit_));
     if (confidences_.back() >= limits[exit_]) break;
   }
-  if (!plan_.finish.empty()) model_.run(plan_.finish[exit_]);
+  if (!plan_.stages[exit_].last) model_.run(plan_.finish[exit_]);
 }
 
 std::vector<float> Cascade::thresholds() const { return thresholds_; }
 
-const TensorType& Cascade::labels_type() const { return plan_.finish.empty() ? stages_[0].outputs[0] : finish_[exit_].outputs[0]; }
+const TensorType& Cascade::labels_type() const { return plan_.stages[exit_].last ? stages_[exit_].outputs[0] : finish_[exit_].outputs[0]; }
 
 std::vector<uint8_t> Cascade::labels() const {
   std::vector<uint8_t> narrow;
@@ -73,7 +73,7 @@ std::vector<uint8_t> Cascade::labels() const {
   return narrow;
 }
 
-const std::string& Cascade::labels_entry() const { return plan_.finish.empty() ? plan_.stages[0].entry : plan_.finish[exit_]; }
+const std::string& Cascade::labels_entry() const { return plan_.stages[exit_].last ? plan_.stages[exit_].entry : plan_.finish[exit_]; }
 
 void Cascade::open_stages() {
   for (size_t s = 0; s < plan_.stages.size(); ++s) {
@@ -92,15 +92,14 @@ void Cascade::open_finish() {
   for (size_t s = 0; s < plan_.finish.size(); ++s) {
     const std::string& entry = plan_.finish[s];
     const std::string& stage = plan_.stages[s].entry;
-    const size_t logits = plan_.stages[s].last ? 0 : kLogits;
     finish_.push_back(model_.open(entry));
     expect_count(entry, "inputs", finish_[s].inputs.size(), 1);
     expect_count(entry, "outputs", finish_[s].outputs.size(), 1);
-    expect_equal(stage, stages_[s].outputs[logits], entry, finish_[s].inputs[0]);
+    expect_equal(stage, stages_[s].outputs[kLogits], entry, finish_[s].inputs[0]);
     for (size_t other = 0; other < s; ++other) {
       if (plan_.finish[other] == entry) throw Failure("entry " + entry + " finishes two stages; each stage needs its own");
     }
-    model_.bind(entry, 0, stage, logits);
+    model_.bind(entry, 0, stage, kLogits);
   }
 }
 

@@ -17,7 +17,7 @@ struct Stage {
 
 struct Plan {
   std::vector<Stage> stages;
-  std::vector<std::string> finish;  // one a stage: logits to labels; none where the only stage gives labels itself
+  std::vector<std::string> finish;  // one a stage but the last, which gives labels itself
 };
 
 class Cascade {

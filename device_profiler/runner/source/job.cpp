@@ -127,8 +127,7 @@ void check(const Job& job) {
   for (size_t s = 0; s < job.stages.size(); ++s) {
     if (job.stages[s].last != (s + 1 == job.stages.size())) throw Failure("every stage but the last one has a threshold");
   }
-  const bool budgeted = job.stages.size() == 1 && job.finish.empty();
-  if (!budgeted && job.finish.size() != job.stages.size()) throw Failure("a cascade has one finish for each stage");
+  if (job.finish.size() + 1 != job.stages.size()) throw Failure("every stage but the last one has a finish");
 }
 
 }  // namespace

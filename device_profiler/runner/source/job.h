@@ -12,7 +12,7 @@
 //   call ENTRY                              run one entry point; its inputs follow in order
 //   input OFFSET DTYPE EXTENT,EXTENT,...    an input of the call above: where its values start in the inputs file ("-": a scalar)
 //   stage ENTRY THRESHOLD|last              stages of a cascade in order
-//   finish ENTRY                            one a stage, in order; none for a budgeted deployment
+//   finish ENTRY                            one a stage but the last, in order: logits to labels
 //   image OFFSET DTYPE EXTENT,...           an image for the cascade
 //   golden PATH ENTRY                       a second model, whose inputs are zeros: what `visit golden` runs
 //   settle WINDOW PERMILLE MOST             a visit warms up until the coefficient of variation over its last WINDOW runs is at

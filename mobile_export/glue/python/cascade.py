@@ -440,21 +440,21 @@ def run_stages(
 ) -> Result:
     """The loop of every host: the next stage runs while the confidence stays below its limit (float32).
 
-    `entries`: the stages; all but the last give (features, logits, confidence), the last one (logits,), or labels where
-    `finish` is empty. `finish[n]` turns the logits of stage n into labels; `limits`: one a stage but the last.
+    `entries`: the stages; all but the last give (features, logits, confidence), the last one (labels,). `finish[n]`
+    turns the logits of stage n into labels; `finish` and `limits`: one a stage but the last.
     """
     start = time.perf_counter_ns()
     handed_on, confidences, position = image, [], 0
     for position, entry in enumerate(entries):
         outputs = runtime.run(entry, (handed_on,))
         if position == len(entries) - 1:
-            logits = outputs[0]
+            labels = outputs[0]
             break
         handed_on, logits, stored = outputs
         confidences.append(real_confidence(stored, runtime.output_quantization(entry)[2]))
         if np.float32(confidences[-1]) >= np.float32(limits[position]):
+            labels = runtime.run(finish[position], (logits,))[0]
             break
-    labels = runtime.run(finish[position], (logits,))[0] if finish else logits
     return Result(position, tuple(confidences), labels, time.perf_counter_ns() - start)
 
 
