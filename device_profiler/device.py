@@ -246,6 +246,9 @@ def _open_attached(target: Target, require_device: bool, keep: bool) -> Device:
 
 
 def _open_emulated(target: Target, warning: str | None, keep: bool) -> Device:
+    if target.emulated is None:
+        raise DeviceError(f"no {target.device} is attached, and there is no emulated one; attach one (--device SERIAL "
+                          f"or HOST:PORT), or choose the target of a phone that can be emulated, as pixel7-cpu")
     wanted = load_profile(target.emulated)
     for phone in list_phones():
         if phone.profile == wanted.name and phone.shared:

@@ -68,8 +68,8 @@ def open_all(target: Target, *, require_device: bool = False) -> Fleet:
             devices.append(device)
     if not devices:
         told = "; ".join(passed_over) or "no phone is attached"
-        raise DeviceError(f"no phone for {target.name} is free: {told}; attach a {target.device}, or `devices add "
-                          f"--emulated {target.emulated}`")
+        emulated_too = f", or `devices add --emulated {target.emulated}`" if target.emulated else ""
+        raise DeviceError(f"no phone for {target.name} is free: {told}; attach a {target.device}{emulated_too}")
     return Fleet(tuple(devices), tuple(passed_over))
 
 

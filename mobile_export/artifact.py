@@ -27,7 +27,10 @@ class Port(msgspec.Struct, frozen=True):
 
 
 class EntryPoint(msgspec.Struct, frozen=True):
-    """A method (ExecuTorch) or signature (LiteRT). `host_side`: kinds of operators declared off the delegate."""
+    """A method (ExecuTorch), signature (LiteRT) or function (Core ML).
+
+    `host_side`: kinds of operators declared off the delegate.
+    """
 
     name: str
     inputs: tuple[Port, ...]
@@ -47,7 +50,11 @@ class EntryPoint(msgspec.Struct, frozen=True):
 
 
 class OutputParity(msgspec.Struct, frozen=True):
-    """How far one output of one entry point lies from eager PyTorch over all samples."""
+    """How far one output of one entry point lies from eager PyTorch over all samples.
+
+    `label_agreement`: share of pixels with the same label; `clear_agreement`: the same among pixels where eager
+    PyTorch's best class leads by more than `parity.CLEAR_MARGIN` mean errors: a label lost there is no rounding.
+    """
 
     entry: str
     output: str
@@ -55,18 +62,28 @@ class OutputParity(msgspec.Struct, frozen=True):
     max_abs_error: float
     mean_abs_error: float
     label_agreement: float | None = None
+    clear_agreement: float | None = None
 
 
 class ParityReport(msgspec.Struct, frozen=True):
-    """Parity of a whole artifact with the tolerances it was held against."""
+    """Parity of a whole artifact with the tolerances it was held against.
+
+    `checked_by`: what ran the artifact. Where nothing on this machine can, `outputs` is empty, `passed` is false and
+    `not_runnable` says why: such an artifact is exported, never verified.
+    """
 
     outputs: tuple[OutputParity, ...]
     tolerance: dict[str, float]
     passed: bool
+    checked_by: str = ""
+    not_runnable: str = ""
 
 
 class Artifact(msgspec.Struct, frozen=True):
-    """An exported file. `toolchain`: versions of what made it. `path`: when stored, relative to the record's folder."""
+    """An exported file, or a folder such as a .mlpackage, hashed over its sorted files.
+
+    `toolchain`: versions of what made it. `path`: when stored, relative to the record's folder.
+    """
 
     path: str
     sha256: str

@@ -1,25 +1,27 @@
-"""ExecuTorch export for the CPU: XNNPACK fp32, several methods in one .pte that share weights by content."""
+"""ExecuTorch export for the CPU: XNNPACK fp32 or int8, several methods in one .pte that share weights by content."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
+from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
+from executorch.exir import to_edge_transform_and_lower
+from torchao.quantization.pt2e import MinMaxObserver
+from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
-from device_profiler.errors import InputError, VerificationError
-from device_profiler.files import sha256_path, write_atomic
+from device_profiler.errors import InputError
 from device_profiler.targets import Precision
-from device_profiler.workload import Operator
-from mobile_export.artifact import Artifact, EntryPoint, Port
+from mobile_export.artifact import Artifact
 from mobile_export.canonical import canonical
-from mobile_export.exporters import Calibration, check_programs, toolchain
-from mobile_export.program import Program, TensorSpec
+from mobile_export.canonical_int8 import INT8_REWRITES
+from mobile_export.executorch_graph import describe, write_program
+from mobile_export.exporters import Calibration, check_programs
+from mobile_export.program import Program
+from mobile_export.pt2e import calibrated
 
-CAST = "to_dim_order_copy"
-HOST_SIDE = ("softmax", "amax", "mean", "argmax", CAST)
+HOST_SIDE = ("softmax", "amax", "mean", "argmax", "to_dim_order_copy")
 """Kinds of operators that stay on ExecuTorch's portable kernels by design: the confidence, the label map, its cast."""
 
 
@@ -33,157 +35,36 @@ def export(
     """Export `programs` as methods of one .pte; see `exporters.Exporter`.
 
     Raises:
-        InputError: a precision other than fp32, a program that can't be exported.
+        InputError: a precision other than fp32 and int8, a program that can't be exported, int8 without calibration.
         VerificationError: an undeclared operator is off the delegate.
     """
-    if precision != "fp32":
-        raise InputError(f"the ExecuTorch XNNPACK exporter offers fp32, not {precision!r}: or use runtime litert")
+    if precision not in ("fp32", "int8"):
+        raise InputError(f"the ExecuTorch XNNPACK exporter offers fp32 and int8, not {precision!r}")
     check_programs(programs)
-    graphs = {program.name: _exported(program) for program in programs}
+    graphs = {program.name: _exported(program, precision, calibration) for program in programs}
     lowered = to_edge_transform_and_lower(graphs, partitioner={name: [XnnpackPartitioner()] for name in graphs})
-    entries = tuple(_entry(program, lowered) for program in programs)
-    write_atomic(destination, bytes(lowered.to_executorch().buffer))
-    return Artifact(
-        path=str(destination),
-        sha256=sha256_path(destination),
-        size_bytes=destination.stat().st_size,
-        runtime="executorch",
-        precision="fp32",
-        entries=entries,
-        toolchain=toolchain("executorch"),
+    entries = tuple(describe(program, lowered, "XNNPACK", HOST_SIDE) for program in programs)
+    return write_program(lowered, entries, destination, "executorch", precision)
+
+
+def _exported(
+    program: Program, precision: Precision, calibration: Calibration | None
+) -> torch.export.ExportedProgram:
+    graph_module = canonical(program, INT8_REWRITES if precision == "int8" else None)
+    if precision == "int8":
+        graph_module = calibrated(program, graph_module, _quantizer(), calibration)
+    return torch.export.export(graph_module, program.example_inputs(), strict=False)
+
+
+def _quantizer() -> XNNPACKQuantizer:
+    """Weights per channel, values by their least and largest: histograms, the default, would clip rare ones."""
+    values = QuantizationSpec(
+        dtype=torch.int8,
+        quant_min=-128,
+        quant_max=127,
+        qscheme=torch.per_tensor_affine,
+        observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-12),
     )
-
-
-def _exported(program: Program) -> torch.export.ExportedProgram:
-    return torch.export.export(canonical(program), program.example_inputs(), strict=False)
-
-
-def _entry(program: Program, lowered: EdgeProgramManager) -> EntryPoint:
-    exported = lowered.exported_program(program.name)
-    _check_fallbacks(program.name, exported)
-    operators = tuple(_operators(exported, delegated=False))
-    return EntryPoint(
-        name=program.name,
-        inputs=tuple(_port(spec) for spec in program.inputs),
-        outputs=tuple(_port(spec) for spec in program.outputs),
-        operators=operators,
-        host_side=tuple(sorted({op.kind for op in operators if not op.delegated})),
-    )
-
-
-def _port(spec: TensorSpec) -> Port:
-    if len(spec.shape) != 4:
-        return Port(spec)
-    return Port(spec, layout="NHWC" if spec.dtype == "uint8" else "NCHW")
-
-
-def _check_fallbacks(name: str, exported: torch.export.ExportedProgram) -> None:
-    """Off the delegate only what is declared, and only behind it: a delegate that waits for the host is a fallback."""
-    host_nodes: set[torch.fx.Node] = set()
-    for node in exported.graph.nodes:
-        if _is_cast_of_bytes(node):
-            continue
-        if node.op != "call_function" or _is_getitem(node):
-            if any(argument in host_nodes for argument in node.all_input_nodes):
-                host_nodes.add(node)
-            continue
-        if _is_delegate(node):
-            early = [argument for argument in node.all_input_nodes if argument in host_nodes]
-            if early:
-                raise VerificationError(_fallback(name, _kind(early[0])))
-            continue
-        if _kind(node) not in HOST_SIDE:
-            raise VerificationError(_fallback(name, _kind(node)))
-        host_nodes.add(node)
-
-
-def _is_cast_of_bytes(node: torch.fx.Node) -> bool:
-    """The cast of a camera's bytes, which XNNPACK can't take: the one thing that goes before the delegate by design."""
-    if node.op != "call_function" or _kind(node) != CAST:
-        return False
-    source = node.all_input_nodes[0]
-    return source.op == "placeholder" and source.meta["val"].dtype == torch.uint8
-
-
-def _fallback(name: str, kind: str) -> str:
-    return (
-        f"entry {name!r}: operator {kind!r} fell off the XNNPACK delegate; only {', '.join(HOST_SIDE)} may, at the end "
-        "of the graph: rewrite it in mobile_export/canonical.py or change the network"
-    )
-
-
-def _operators(exported: torch.export.ExportedProgram, *, delegated: bool) -> Iterator[Operator]:
-    parameters = _parameter_names(exported)
-    for node in exported.graph.nodes:
-        if node.op != "call_function" or _is_getitem(node):
-            continue
-        if _is_delegate(node):
-            submodule = getattr(exported.graph_module, node.args[0].target)
-            yield from _operators(submodule.original_module, delegated=True)
-        else:
-            yield _operator(node, parameters, delegated)
-
-
-def _operator(node: torch.fx.Node, parameters: set[str], delegated: bool) -> Operator:
-    inputs = [source for source in node.all_input_nodes if isinstance(source.meta.get("val"), torch.Tensor)]
-    weights = [source for source in inputs if source.name in parameters]
-    output = _first_tensor(node.meta["val"])
-    depthwise = _kind(node) == "convolution" and inputs[1].meta["val"].shape[1] == 1 < inputs[1].meta["val"].shape[0]
-    return Operator(
-        kind="depthwise_convolution" if depthwise else _kind(node),
-        macs=_macs(_kind(node), tuple(source.meta["val"].shape for source in inputs), output.shape),
-        bytes_weights=sum(_nbytes(source.meta["val"]) for source in weights),
-        bytes_in=sum(_nbytes(source.meta["val"]) for source in inputs if source not in weights),
-        bytes_out=_nbytes(output),
-        delegated=delegated,
-    )
-
-
-def _parameter_names(exported: torch.export.ExportedProgram) -> set[str]:
-    signature = exported.graph_signature
-    return {
-        *signature.inputs_to_parameters,
-        *signature.inputs_to_buffers,
-        *signature.inputs_to_lifted_tensor_constants,
-    }
-
-
-def _first_tensor(value: Any) -> torch.Tensor:
-    tensor = value[0] if isinstance(value, (tuple, list)) else value
-    assert isinstance(tensor, torch.Tensor)
-    return tensor
-
-
-def _nbytes(tensor: torch.Tensor) -> int:
-    return math.prod(tensor.shape) * tensor.element_size()
-
-
-def _is_getitem(node: torch.fx.Node) -> bool:
-    return getattr(node.target, "__name__", "") == "getitem"
-
-
-def _is_delegate(node: torch.fx.Node) -> bool:
-    return "executorch_call_delegate" in str(node.target)
-
-
-def _kind(node: torch.fx.Node) -> str:
-    """An operator's bare name: "convolution" for aten.convolution.default."""
-    operator = getattr(node.target, "_op", node.target)
-    name = getattr(operator, "_schema", None)
-    bare = str(name.name).split("::")[-1] if name is not None else str(node.target)
-    return bare.removeprefix("_")
-
-
-def _macs(kind: str, inputs: tuple[torch.Size, ...], output: torch.Size) -> int:
-    """Multiply-adds of one operator by its bare name: convolutions and matrix products; every other one counts none.
-
-    `inputs`: shapes of its tensor arguments in order. A convolution does, for each output value, one multiply-add per
-    weight of its filter.
-    """
-    if kind in ("convolution", "conv2d", "conv1d"):
-        return math.prod(output) * math.prod(inputs[1][1:])
-    if kind in ("linear", "mm", "bmm", "matmul"):
-        return math.prod(output) * inputs[0][-1]
-    if kind == "addmm":
-        return math.prod(output) * inputs[1][-1]
-    return 0
+    usual = get_symmetric_quantization_config(is_per_channel=True)
+    settings = replace(usual, input_activation=values, output_activation=values)
+    return XNNPACKQuantizer().set_global(settings)

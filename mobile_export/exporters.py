@@ -37,10 +37,19 @@ class Exporter(Protocol):
         """
 
 
-_MODULES = {"executorch": "mobile_export.executorch_xnnpack", "litert": "mobile_export.litert"}
+_MODULES = {
+    "executorch": "mobile_export.executorch_xnnpack",
+    "litert": "mobile_export.litert",
+    "coreml": "mobile_export.coreml",
+    "executorch-coreml": "mobile_export.executorch_coreml",
+    "executorch-vulkan": "mobile_export.executorch_vulkan",
+}
 _PACKAGES = {
-    "executorch": ("torch", "executorch"),
+    "executorch": ("torch", "torchao", "executorch"),
     "litert": ("torch", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer"),
+    "coreml": ("torch", "torchao", "coremltools"),
+    "executorch-coreml": ("torch", "executorch", "coremltools"),
+    "executorch-vulkan": ("torch", "executorch"),
 }
 
 

@@ -13,6 +13,21 @@ from device_profiler.errors import InputError
 from device_profiler.workload import Array
 from mobile_export.artifact import Quantization
 
+NOT_RUNNABLE = {
+    "executorch-vulkan": "not runnable here: ExecuTorch's wheel has no Vulkan runtime, which needs the phone's driver",
+    "executorch-coreml": "not runnable here: ExecuTorch's Core ML delegate runs on Apple's systems only",
+}
+"""Runtimes whose artifacts this project exports and can't run on this machine, and why."""
+
+
+def checked_by(runtime: str) -> str:
+    """What runs an artifact of `runtime` on this machine."""
+    if runtime == "coreml":
+        from mobile_export.coreml_runtime import CHECKED_BY
+
+        return CHECKED_BY
+    return {"executorch": "ExecuTorch's runtime on this CPU", "litert": "LiteRT's interpreter on this CPU"}[runtime]
+
 
 class HostRuntime(Protocol):
     """A loaded artifact: named entries that map stored arrays to stored arrays."""
@@ -27,16 +42,22 @@ class HostRuntime(Protocol):
 
 
 def load(path: Path, runtime: str, threads: int) -> HostRuntime:
-    """Load `path` with `runtime` ("executorch", "litert") on `threads` threads.
+    """Load `path` with `runtime` ("executorch", "litert", "coreml") on `threads` threads.
 
     Raises:
         InputError: no such runtime.
     """
+    if runtime in NOT_RUNNABLE:
+        raise InputError(f"{path.name} is {NOT_RUNNABLE[runtime]}")
     if runtime == "executorch":
         return ExecutorchRuntime(path, threads)
     if runtime == "litert":
         return LitertRuntime(path, threads)
-    raise InputError(f"unknown runtime {runtime!r}: this machine runs executorch, litert")
+    if runtime == "coreml":
+        from mobile_export.coreml_runtime import CoremlRuntime
+
+        return CoremlRuntime(path, threads)
+    raise InputError(f"unknown runtime {runtime!r}: this machine runs executorch, litert, coreml")
 
 
 class ExecutorchRuntime:

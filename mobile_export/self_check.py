@@ -13,7 +13,7 @@ from device_profiler.errors import VerificationError
 from device_profiler.workload import Array, CascadePlan
 from mobile_export.session import CascadeResult, HostSession
 
-CONFIDENCE_TOLERANCE = {"fp32": 1e-3, "fp16": 0.01, "int8": 0.02}
+CONFIDENCE_TOLERANCE = {"fp32": 1e-3, "fp16": 0.01, "w8": 0.01, "int8": 0.02}
 """How far a confidence of the same file may lie from the validated one on another processor, by precision."""
 LABEL_AGREEMENT = 0.99
 """Least share of pixels with the same label on another processor."""

@@ -49,13 +49,13 @@ class HostSession:
     """
 
     def __init__(self, artifact: Path, runtime: str, threads: int = 1, timeout: float = 120.0) -> None:
-        """`runtime`: "executorch" or "litert"; `timeout`: seconds that one request may take, loading included.
+        """`runtime`: "executorch", "litert" or "coreml"; `timeout`: seconds for one request, loading included.
 
         Raises:
-            InputError: the file is absent or the runtime unknown.
+            InputError: the artifact is absent or the runtime unknown.
             VerificationError: the runtime doesn't load the file.
         """
-        if not artifact.is_file():
+        if not artifact.exists():
             raise InputError(f"no artifact at {artifact}: give the path of an exported file")
         self._path = artifact
         self._timeout = timeout

@@ -20,9 +20,9 @@ from pipeline.shipping import Shipment, stored_image
 from pipeline.workspace import Workspace, content_key
 
 WORKERS = 2
-MIOU_TOLERANCE = {"fp32": 0.002, "int8": 0.01}
+MIOU_TOLERANCE = {"fp32": 0.002, "fp16": 0.003, "w8": 0.005, "int8": 0.01}
 """How far the shipped file's mIoU on the test split may lie from what its statistics say, by precision."""
-CONFIDENCE_TOLERANCE = {"fp32": 1e-3, "int8": 0.02}
+CONFIDENCE_TOLERANCE = {"fp32": 1e-3, "fp16": 2e-3, "w8": 5e-3, "int8": 0.02}
 """How far a confidence of the shipped file may lie from the statistics', by precision."""
 
 

@@ -33,7 +33,7 @@ def int8_statistics(
 ) -> tuple[ExitStatistics, ...]:
     """Statistics of the int8 stages, chained, on each of the splits."""
     key = content_key(
-        "int8",
+        target.precision,
         checkpoint.description.weights_sha256,
         network.source.fingerprint,
         network.policy,

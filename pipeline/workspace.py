@@ -68,9 +68,16 @@ class Workspace:
         self.spans.append(Span(stage, time.monotonic() - begun, beside))
 
     def publish_files(self, source: Path, name: str, files: Sequence[str]) -> Path:
-        """Copy finished files of a cache folder into the run folder's folder `name`, each whole or not at all."""
+        """Copy finished files (or folders, such as a .mlpackage) of a cache folder into the run folder's `name`.
+
+        Files are there whole or not at all; a folder replaces what had its name.
+        """
         destination = self.run / name
         for file in files:
+            if (source / file).is_dir():
+                shutil.rmtree(destination / file, ignore_errors=True)
+                shutil.copytree(source / file, destination / file)
+                continue
             with atomic_path(destination / file) as temporary:
                 shutil.copyfile(source / file, temporary)
         return destination

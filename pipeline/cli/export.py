@@ -59,6 +59,7 @@ def handle(arguments: argparse.Namespace) -> int:
         + ("" if row.label_agreement is None else f", labels agree {row.label_agreement:.4f}")
         for row in parity.outputs
     ]
+    lines.append(f"checked by {parity.checked_by}" if parity.passed else f"NOT verified, {parity.not_runnable}")
     emit(result, [*lines, f"artifact: {folder / shipment.file.name}"], arguments.json)
     return 0
 

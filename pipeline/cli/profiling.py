@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run what the store lacks, write latency.json, print a row for every part."""
-    from device_profiler.targets import find_target
+    from device_profiler.targets import find_target, timed_target
 
-    target = find_target(arguments.target)
+    target = find_target(arguments.target) if arguments.tool else timed_target(arguments.target)
     tool, requested = _tool(arguments.tool, target), requested_devices(arguments)
     quiet_vendors(arguments.verbose)
     request, workspace = network_request(arguments), open_workspace(arguments, target.name)
