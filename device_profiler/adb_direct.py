@@ -72,15 +72,26 @@ class AdbShellTransport(VerifiedTransport):
         with self._bounded("connect", timeout_s):
             self._connect()
 
-    def _raw_shell(self, line: str) -> str:
-        return str(self._adb(lambda: self._device.shell(line, read_timeout_s=self._link.remaining_s())))
+    def _raw_shell(self, line: str) -> bytes:
+        read = self._adb(lambda: self._device.shell(line, read_timeout_s=self._link.remaining_s(), decode=False))
+        return bytes(read)
 
     def _send(self, local: Path, remote: str, mode: int) -> None:
-        self._adb(lambda: self._device.push(str(local), remote, stat.S_IFREG | mode,
-                                            read_timeout_s=self._link.remaining_s()))
+        with self._transferring():
+            self._adb(lambda: self._device.push(str(local), remote, stat.S_IFREG | mode,
+                                                read_timeout_s=self._link.remaining_s()))
 
     def _receive(self, remote: str, local: Path) -> None:
-        self._adb(lambda: self._device.pull(remote, str(local), read_timeout_s=self._link.remaining_s()))
+        with self._transferring():
+            self._adb(lambda: self._device.pull(remote, str(local), read_timeout_s=self._link.remaining_s()))
+
+    @contextmanager
+    def _transferring(self) -> Iterator[None]:
+        self._link.transferring = True
+        try:
+            yield
+        finally:
+            self._link.transferring = False
 
     @contextmanager
     def _bounded(self, action: str, timeout_s: float) -> Iterator[None]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_profiler.errors import DeviceError
+from device_profiler.links import STALL_S
 from device_profiler.transport import (
     CONNECT_TIMEOUT_S,
     SERVER_PREFIX,
@@ -36,6 +37,7 @@ _LIST_TIMEOUT_S = 3.0
 _CHUNK = 64 * 1024
 _HEADER = struct.Struct("<4sI")
 _READ = 64 * 1024
+_TRANSFER = "sync:"
 _ADVICE = {
     "unauthorized": "unlock the phone, accept its question about USB debugging, then try again",
     "authorizing": "unlock the phone, accept its question about USB debugging, then try again",
@@ -82,18 +84,34 @@ class _Deadline:
 
 @dataclass(frozen=True)
 class _Stream:
-    """A connection that the adb server made to a service; every read and write ends at the deadline."""
+    """A connection that the adb server made to a service; every read and write ends at the deadline.
+
+    `transfers`: a file is on its way, so that silence is a fault.
+    """
 
     connection: socket.socket
     deadline: _Deadline
+    transfers: bool
 
     def write(self, data: bytes) -> None:
-        self.connection.settimeout(self.deadline.remaining_s())
-        self.connection.sendall(data)
+        with self._patience():
+            self.connection.sendall(data)
 
     def read_some(self, size: int) -> bytes:
-        self.connection.settimeout(self.deadline.remaining_s())
-        return self.connection.recv(size)
+        with self._patience():
+            return self.connection.recv(size)
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        left = self.deadline.remaining_s()
+        stalls = self.transfers and left > STALL_S
+        self.connection.settimeout(STALL_S if stalls else left)
+        try:
+            yield
+        except TimeoutError as error:
+            if stalls:
+                raise ConnectionAbortedError(f"no byte passed for {STALL_S:.0f} s") from error
+            raise
 
     def read(self, size: int) -> bytes:
         data = bytearray()
@@ -171,7 +189,7 @@ class AdbServerTransport(VerifiedTransport):
                     raise
                 self._attach()
         try:
-            yield _Stream(opened, self._deadline)
+            yield _Stream(opened, self._deadline, name == _TRANSFER)
         finally:
             opened.close()
 
@@ -190,12 +208,12 @@ class AdbServerTransport(VerifiedTransport):
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return opened
 
-    def _raw_shell(self, line: str) -> str:
+    def _raw_shell(self, line: str) -> bytes:
         with self._service(f"shell:{line}") as stream:
-            return stream.read_to_end().decode(errors="backslashreplace")
+            return stream.read_to_end()
 
     def _send(self, local: Path, remote: str, mode: int) -> None:
-        with self._service("sync:") as stream, local.open("rb") as source:
+        with self._service(_TRANSFER) as stream, local.open("rb") as source:
             try:
                 stream.write(_record(b"SEND", f"{remote},{stat.S_IFREG | mode}".encode()))
                 while chunk := source.read(_CHUNK):
@@ -208,7 +226,7 @@ class AdbServerTransport(VerifiedTransport):
                 raise self._refusal(kind, size, stream)
 
     def _receive(self, remote: str, local: Path) -> None:
-        with self._service("sync:") as stream, local.open("wb") as destination:
+        with self._service(_TRANSFER) as stream, local.open("wb") as destination:
             stream.write(_record(b"RECV", remote.encode()))
             while True:
                 kind, size = _HEADER.unpack(stream.read(_HEADER.size))

@@ -4,6 +4,8 @@ import ctypes
 import platform
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from adb_shell.transport.base_transport import BaseTransport
@@ -12,13 +14,31 @@ from device_profiler import debian
 from device_profiler.errors import DeviceError, PipelineError
 
 USB_BUS = Path("/dev/bus/usb")
+STALL_S = 30.0
+"""Within a file transfer, no byte for so long is a broken link; a command may be silent until its deadline."""
 
 
 class Link(BaseTransport):  # type: ignore[misc]
-    """Bytes to and from an adbd, under one deadline a call that no inner loop of adb-shell can overrun."""
+    """Bytes to and from an adbd, under one deadline a call that no inner loop of adb-shell can overrun.
+
+    `transferring`: a file is on its way, so that silence is a fault.
+    """
 
     def __init__(self) -> None:
         self.deadline = 0.0
+        self.transferring = False
+
+    @contextmanager
+    def patience_s(self) -> Iterator[float]:
+        """How long one read or write inside may wait [s]; raises where the link stalls, or the deadline is over."""
+        left = self.remaining_s()
+        stalls = self.transferring and left > STALL_S
+        try:
+            yield STALL_S if stalls else left
+        except TimeoutError as error:
+            if stalls:
+                raise ConnectionAbortedError(f"no byte passed for {STALL_S:.0f} s") from error
+            raise
 
     def remaining_s(self) -> float:
         left = self.deadline - time.monotonic()
@@ -46,16 +66,18 @@ class TcpLink(Link):
 
     def bulk_read(self, numbytes: int, transport_timeout_s: float | None) -> bytes:
         connection = self._open()
-        connection.settimeout(self.remaining_s())
-        data = connection.recv(numbytes)
+        with self.patience_s() as patience:
+            connection.settimeout(patience)
+            data = connection.recv(numbytes)
         if not data:
             raise ConnectionResetError("the phone closed the connection")
         return data
 
     def bulk_write(self, data: bytes, transport_timeout_s: float | None) -> int:
         connection = self._open()
-        connection.settimeout(self.remaining_s())
-        connection.sendall(data)
+        with self.patience_s() as patience:
+            connection.settimeout(patience)
+            connection.sendall(data)
         return len(data)
 
     def _open(self) -> socket.socket:
@@ -82,10 +104,12 @@ class UsbLink(Link):
             self._usb = None
 
     def bulk_read(self, numbytes: int, transport_timeout_s: float | None) -> bytes:
-        return bytes(self._open().bulk_read(numbytes, self.remaining_s()))
+        with self.patience_s() as patience:
+            return bytes(self._open().bulk_read(numbytes, patience))
 
     def bulk_write(self, data: bytes, transport_timeout_s: float | None) -> int:
-        return int(self._open().bulk_write(data, self.remaining_s()))
+        with self.patience_s() as patience:
+            return int(self._open().bulk_write(data, patience))
 
     def _open(self) -> BaseTransport:
         if self._usb is None:

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from device_profiler.errors import DeviceError, InputError
-from device_profiler.files import atomic_path, sha256_path
-from device_profiler.transport import ShellResult
+from device_profiler.files import atomic_path, sha256_bytes, sha256_path
+from device_profiler.transport import ConnectionLostError, ShellResult
 
 _STATUS_MARK = "__exit_status__"
 
@@ -38,7 +38,7 @@ class VerifiedTransport(ABC):
         """One deadline for everything inside; what goes wrong inside becomes an error of the contract."""
 
     @abstractmethod
-    def _raw_shell(self, line: str) -> str:
+    def _raw_shell(self, line: str) -> bytes:
         """Everything that the phone's shell writes for `line`."""
 
     @abstractmethod
@@ -74,7 +74,7 @@ class VerifiedTransport(ABC):
                 raise DeviceError(f"can't pull {remote} from {self.address}: no such file, or it can't be read")
             self._receive(remote, partial)
             if sha256_path(partial) != digest:
-                raise DeviceError(f"{remote} changed on its way from {self.address}; pull it again")
+                raise ConnectionLostError(f"{remote} changed on its way from {self.address}; pull it again")
 
     def _push(self, local: Path, remote: str, digest: str, mode: int) -> None:
         # Named by content: what a broken connection leaves is overwritten by the next try.
@@ -83,7 +83,7 @@ class VerifiedTransport(ABC):
         try:
             self._send(local, partial, mode)
             if self._remote_digest(partial) != digest:
-                raise DeviceError(f"{local.name} changed on its way to {self.address}; push it again")
+                raise ConnectionLostError(f"{local.name} changed on its way to {self.address}; push it again")
             self._checked(f"chmod {mode:o} {quoted} && mv -f {quoted} {shlex.quote(remote)}")
         except DeviceError:
             self._shell(f"rm -f {quoted}")
@@ -100,13 +100,22 @@ class VerifiedTransport(ABC):
             raise DeviceError(f"{self.address} refused {shortened(command)!r}: {result.output.strip()[:200]}")
 
     def _shell(self, command: str) -> ShellResult:
-        """Shell protocol 1 has no exit code: the shell prints it behind the output. A subshell survives `exit`."""
-        raw = self._raw_shell(f"({command}\n)\necho {_STATUS_MARK}$?")
-        output, mark, status = raw.replace("\r\n", "\n").rpartition(_STATUS_MARK)
-        if not mark or not re.fullmatch(r"\d+\n", status):
-            raise DeviceError(
-                f"{self.address} gave no exit code for {shortened(command)!r}: {raw.strip()[-200:]}")
-        return ShellResult(int(status), output)
+        """Shell protocol 1 has no exit code, and ADB no checksum that adbd heeds: the phone's shell sends both behind
+        the output, the SHA-256 over command and answer. `print` is a builtin of Android's shell, mksh.
+
+        Raises:
+            ConnectionResetError: what was sent is not what was run, or what was answered not what came.
+        """
+        raw = self._raw_shell(
+            f'c={shlex.quote(command)}; o=$( (eval "$c") 2>&1; echo "{_STATUS_MARK}$?"); print -r -- "$o"; '
+            'print -rn -- "$c$o" | sha256sum'
+        )
+        for told in (raw, raw.replace(b"\r\n", b"\n")):  # the pseudo-terminal of old phones ends lines so
+            output, mark, rest = told.rpartition(_STATUS_MARK.encode())
+            status, _, digest = rest.partition(b"\n")
+            if mark and digest[:64].decode(errors="replace") == sha256_bytes(command.encode(), output, mark, status):
+                return ShellResult(int(status), output.decode(errors="backslashreplace"))
+        raise ConnectionResetError(f"no answer that can be trusted, but {raw[-120:]!r}")
 
 
 def shortened(command: str) -> str:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from device_profiler.adb_direct import AdbShellTransport
 from device_profiler.emulator.registry import EmulatedPhone
 from device_profiler.errors import DeviceError, InputError
 from device_profiler.files import sha256_path
 from device_profiler.transport import ConnectionLostError, DeviceTimeoutError, Transport, connect
+from device_profiler.verified_transfer import VerifiedTransport
 
 
 def _address_of(listener: socket.socket) -> str:
@@ -149,7 +151,21 @@ def test_a_cable_pulled_during_a_pull_leaves_no_file_and_the_next_call_reconnect
         relay.close()
 
 
-def test_a_command_without_an_exit_code_is_an_error(transport: Transport) -> None:
-    with pytest.raises(DeviceError, match=r"gave no exit code.*unmatched"):
-        transport.shell("( never closed")
+def test_a_command_that_can_not_be_parsed_has_an_exit_code_too(transport: Transport) -> None:
+    result = transport.shell("( never closed")
+    assert result.exit_code != 0 and "unmatched" in result.output
+    assert transport.shell("echo ')'; echo \"'\"").output == ")\n'\n"
 
+
+def test_a_shell_that_is_not_androids_is_an_error() -> None:
+    class Board(VerifiedTransport):
+        """Fault injection: something that answers by ADB, with another shell."""
+
+        def _raw_shell(self, line: str) -> bytes:
+            return b"sh: 1: print: not found\n"
+
+        _bounded = AdbShellTransport._bounded
+        close = _send = _receive = None  # type: ignore[assignment]
+
+    with pytest.raises(ConnectionResetError, match="print: not found"):
+        Board("board")._shell("true")
