@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from device_profiler.device import read_state
-from device_profiler.errors import DeviceError, InvalidMeasurementError
+from device_profiler.errors import DeviceError, InvalidMeasurementError, UnavailableError
 from device_profiler.measurement import DeviceIdentity
 from device_profiler.transport import Transport
 
@@ -75,14 +75,14 @@ def wait_until_fit(transport: Transport, cooling_s: float = COOLING_S, pause: Pa
     """The phone's state once it is fit to be measured: enough battery, no thermal throttling.
 
     Raises:
-        DeviceError: the battery is under 30 %.
+        UnavailableError: the battery is under 30 %.
         InvalidMeasurementError: the phone did not cool down within `cooling_s`.
     """
     waited = 0.0
     while True:
         state = read_state(transport)
         if int(state.get("battery_level", 100)) < LEAST_BATTERY_PERCENT and state.get("plugged", "no") == "no":
-            raise DeviceError(
+            raise UnavailableError(
                 f"the battery of {transport.address} is at {state['battery_level']} %; figures are taken from "
                 f"{LEAST_BATTERY_PERCENT} % on: charge it"
             )

@@ -10,12 +10,11 @@ from device_profiler.adb_server import server_phones
 from device_profiler.emulator.phone import start_phone, stop_phone
 from device_profiler.emulator.phone_profile import load_profile
 from device_profiler.emulator.registry import EmulatedPhone, list_phones
-from device_profiler.errors import DeviceError, PipelineError, UnavailableError
+from device_profiler.errors import DeviceError, UnavailableError
 from device_profiler.leases import Lease, LeasedTransport, take
 from device_profiler.links import attached_serials
 from device_profiler.measurement import DeviceIdentity, Provenance
-from device_profiler.outcomes import outcome_of
-from device_profiler.standing import check_standing, note_fault, note_good, phone_key
+from device_profiler.standing import check_standing, note_end, phone_key
 from device_profiler.targets import Target
 from device_profiler.transport import Transport, connect
 
@@ -94,7 +93,7 @@ class Device:
 
     `warning` is to be shown with every figure taken on it, or None. `emulated_phone` is set where this process
     started it. `lease`: nobody else works on the phone meanwhile. How the block ends is noted: three infrastructure
-    faults in a row set the phone aside (see device_profiler.standing).
+    faults in a row, or a drifting golden model, set the phone aside (see device_profiler.standing).
     """
 
     transport: Transport
@@ -124,12 +123,8 @@ class Device:
 
     def _note(self, error: BaseException | None) -> None:
         """What this visit says of the phone; a visit by token is its holder's to judge."""
-        if self.lease is None or self.lease.shared:
-            return
-        if error is None:
-            note_good(self.key)
-        elif isinstance(error, PipelineError) and outcome_of(error) == "infrastructure fault":
-            note_fault(self.key, str(error))
+        if self.lease and not self.lease.shared:
+            note_end(self.key, error)
 
     def close(self) -> None:
         """Give the lease back, close the connection, stop the emulated phone where this device started it."""

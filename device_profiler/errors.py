@@ -32,8 +32,12 @@ class InvalidMeasurementError(DeviceError):
     """The phone ran everything, but its figures can't be trusted: they drifted, did not settle, or it was hot."""
 
 
+class GoldenDriftError(InvalidMeasurementError):
+    """The golden model, which never changes, took other times again and again: the phone is set aside."""
+
+
 class UnavailableError(DeviceError):
-    """The phone works, but may not be used now: somebody else holds it, or it is set aside."""
+    """The phone can't be used for this now: somebody else holds it, it is set aside, empty, or lacks the unit."""
 
 
 class VerificationError(PipelineError):

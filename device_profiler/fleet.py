@@ -11,7 +11,7 @@ from device_profiler.device import Device, attached_phones, connect_device, hold
 from device_profiler.emulator.registry import list_phones
 from device_profiler.errors import DeviceError, InputError, PipelineError
 from device_profiler.outcomes import Ended, Outcome, attempt
-from device_profiler.standing import note_fault, note_good
+from device_profiler.standing import note_end
 from device_profiler.targets import Target
 
 Result = TypeVar("Result")
@@ -113,13 +113,11 @@ def run_on_each(fleet: Fleet, job: Callable[[Device], Result]) -> list[PhoneResu
 
     def on_phone(device: Device) -> PhoneResult[Result]:
         def after_fault(outcome: Outcome, error: PipelineError) -> bool:
-            if outcome != "infrastructure fault":
-                return True
-            return note_fault(device.key, str(error)).quarantined is None
+            return note_end(device.key, error).quarantined is None
 
         ended = attempt(lambda: job(device), after_fault=after_fault)
         if ended.outcome == "done":
-            note_good(device.key)
+            note_end(device.key, None)
         return PhoneResult(device, ended)
 
     with ThreadPoolExecutor(len(fleet.devices), thread_name_prefix="phone") as pool:

@@ -16,7 +16,7 @@ import msgspec
 
 from device_profiler import conditions
 from device_profiler.device import Device, read_state
-from device_profiler.errors import DeviceError, InputError
+from device_profiler.errors import InputError, UnavailableError
 from device_profiler.golden import golden_file
 from device_profiler.measurement import Measurement
 from device_profiler.prediction import Prediction, load_model, predict
@@ -360,13 +360,15 @@ class _Session:
 def _check_unit(device: Device, target: Target) -> None:
     """A CPU time must never pass for an accelerator's."""
     if not device.identity.emulated:
-        raise DeviceError(
+        raise UnavailableError(
             f"the {target.unit.upper()} of {device.identity.model} can't be measured by our runners, which compute on "
             "the CPU: NNAPI is reached only by LiteRT's own benchmark_model; use a CPU target on this phone, or "
             "--device emulated for a predicted figure"
         )
     if target.device_model is None:
-        raise DeviceError(f"target {target.name} has no device model: its {target.unit.upper()} can't be predicted")
+        raise UnavailableError(
+            f"target {target.name} has no device model: its {target.unit.upper()} can't be predicted"
+        )
 
 
 def _prediction_note(predictions: Sequence[Prediction], taken: Measurement) -> str:

@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from device_profiler.errors import DeviceError, InputError, InvalidMeasurementError
+from device_profiler.errors import DeviceError, GoldenDriftError, InputError, InvalidMeasurementError
 from device_profiler.intervals import SETTLED_CV, WINDOW, Interval, median_interval, ratio_interval
 from device_profiler.measurement import Block, BlockVerdict
 from device_profiler.runner.job import GOLDEN_VISIT, Settle
@@ -150,6 +150,7 @@ def compared_series(
 
     Raises:
         InvalidMeasurementError: an entry did not get there in `effort.most_launches` launches; says what was wrong.
+        GoldenDriftError: likewise, mostly because the golden model drifted.
     """
     shuffle = random.Random(seed)
     blocks: dict[int, list[Block]] = {index: [] for index in range(len(entries))}
@@ -167,7 +168,10 @@ def compared_series(
         pending = [index for index, taken in blocks.items() if len(valid_launches(taken)) < effort.launches]
         if not pending:
             return [_series(blocks[index], last[index]) for index in blocks]
-    raise InvalidMeasurementError(_complaint({entries[index]: blocks[index] for index in pending}, effort))
+    unfinished = {entries[index]: blocks[index] for index in pending}
+    verdicts = Counter(block.verdict for taken in unfinished.values() for block in taken)
+    drifted = verdicts["drifted"] + verdicts["off level"] > verdicts["unsettled"]
+    raise (GoldenDriftError if drifted else InvalidMeasurementError)(_complaint(unfinished, effort))
 
 
 def valid_launches(blocks: Iterable[Block]) -> dict[int, tuple[int, ...]]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from device_profiler.errors import InputError, UnavailableError
+from device_profiler.errors import GoldenDriftError, InputError, PipelineError, UnavailableError
 from device_profiler.files import cache_folder, write_atomic
 from device_profiler.measurement import DeviceIdentity
+from device_profiler.outcomes import outcome_of
 
 MOST_FAULTS = 3
 _SERIAL = "ro.serialno"
@@ -59,6 +60,20 @@ def note_fault(key: str, why: str) -> Standing:
         if len(faults) < MOST_FAULTS or known.quarantined:
             return _write(key, msgspec.structs.replace(known, faults=faults))
         return _write(key, Standing(faults, f"{MOST_FAULTS} infrastructure faults in a row, the last: {why}", _now()))
+
+
+def note_end(key: str, error: BaseException | None) -> Standing:
+    """What the end of a job says of the phone that it ran on: None is good; bad input and a model's fault say nothing.
+
+    Infrastructure faults count; a golden model that drifts sets the phone aside at once.
+    """
+    if error is None:
+        note_good(key)
+    elif isinstance(error, GoldenDriftError):
+        return quarantine(key, f"its golden model drifted: {error}")
+    elif isinstance(error, PipelineError) and outcome_of(error) == "infrastructure fault":
+        return note_fault(key, str(error))
+    return standing_of(key)
 
 
 def quarantine(key: str, why: str) -> Standing:
