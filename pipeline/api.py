@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from pipeline.search.configuration import Front
 
 File = str | Path
-Preset = Literal["smoke", "quick", "full"]
+Preset = Literal["smoke", "quick", "full"] | str
+"""One by name, or a file FILE.toml."""
 Setting = Literal["budgeted", "adaptive", "anytime"]
 RiskMethod = Literal["ltt", "crc"]
 Split = Literal["train", "search", "certify", "test"]
@@ -47,6 +48,9 @@ def deploy(
     backbone: str | None = None,
     size: str | None = None,
     checkpoint: File | None = None,
+    heads: Sequence[str] = (),
+    weights: File | None = None,
+    policy: str | None = None,
     setting: Setting | None = None,
     max_latency: str | None = None,
     max_worst_latency: str | None = None,
@@ -86,6 +90,10 @@ def train(
     backbone: str | None = None,
     size: str | None = None,
     checkpoint: File | None = None,
+    heads: Sequence[str] = (),
+    weights: File | None = None,
+    policy: str | None = None,
+    tensorboard: bool = False,
     run: File | None = None,
     config: File | None = None,
     verbose: bool = False,
@@ -104,6 +112,7 @@ def evaluate(
     preset: Preset | None = None,
     backbone: str | None = None,
     size: str | None = None,
+    policy: Sequence[str] = (),
     split: Split | None = None,
     run: File | None = None,
     config: File | None = None,
@@ -121,6 +130,9 @@ def profile(
     backbone: str | None = None,
     size: str | None = None,
     checkpoint: File | None = None,
+    heads: Sequence[str] = (),
+    weights: File | None = None,
+    policy: str | None = None,
     device: str | None = None,
     require_device: bool = False,
     tool: str | None = None,

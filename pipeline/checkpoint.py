@@ -52,6 +52,11 @@ class Checkpoint:
         """The safetensors file."""
         return self.folder / WEIGHTS
 
+    def at_size(self, size: tuple[int, int]) -> "Checkpoint":
+        """The same weights for images of another size (height, width): every layer takes any size."""
+        spec = msgspec.structs.replace(self.spec, size=size)
+        return Checkpoint(self.folder, msgspec.structs.replace(self.description, spec=spec))
+
 
 def save_checkpoint(folder: Path, model: MultiExitModel, training: TrainingRecord | None = None) -> Checkpoint:
     """Write `model` into `folder`; the description comes last, so that a broken-off write leaves no checkpoint."""

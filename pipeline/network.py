@@ -4,16 +4,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_profiler.errors import InputError
+from pipeline.backbones import native_stride
 from pipeline.checkpoint import Checkpoint, load_model, open_checkpoint
 from pipeline.data import DataSource, load_source
 from pipeline.data.source import Size, SplitName
 from pipeline.evaluation import evaluate
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import ModelSpec, MultiExitModel, design_model
-from pipeline.policy import DEFAULT_POLICY
+from pipeline.policy import DEFAULT_POLICY, parse_policy
 from pipeline.presets import Preset
-from pipeline.training.run import train, training_key
+from pipeline.training.log import NoLog, TrainingLog
+from pipeline.training.run import RunOptions, train, training_key
 from pipeline.workspace import Workspace, content_key
+
+HEADS_AT_ONCE = 96
+"""Heads that stage 2 trains from one pass: their weights, gradients and optimiser state are in memory together."""
 
 
 @dataclass(frozen=True)
@@ -25,48 +30,57 @@ class NetworkRequest:
     backbone: str | None = None
     size: Size | None = None
     checkpoint: Path | None = None
+    heads: tuple[str, ...] = ()
+    weights: Path | None = None
+    policy: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Data and structure that belong together; `checkpoint` is one that the user gave."""
+    """Data and structure that belong together; `checkpoint` is one that the user gave, `weights` what to start from."""
 
     preset: Preset
     source: DataSource
     spec: ModelSpec
     checkpoint: Checkpoint | None
     policy: str = DEFAULT_POLICY
+    weights: Path | None = None
 
 
 def prepare_network(request: NetworkRequest, workspace: Workspace) -> Network:
     """Load the data and design the network, or take the structure of the given checkpoint.
 
+    A checkpoint serves any input size: with a `size` that is not its own, it is taken at that one.
+
     Raises:
-        InputError: bad data, unknown backbone, or a checkpoint of other classes, another size or another backbone.
+        InputError: bad data, unknown backbone, head or policy, or a checkpoint of other classes or another backbone.
     """
+    policy = request.policy or request.preset.policy
+    parse_policy(policy)
     preset, spec_of_data = request.preset, request.data or request.preset.data
     given = open_checkpoint(request.checkpoint) if request.checkpoint else None
     size = request.size or (given.spec.size if given else None)
     source = load_source(spec_of_data, size=size, area=preset.area, amounts=preset.amounts, progress=workspace.progress)
     if given:
         _check_given(given, source, request)
-        return Network(preset, source, given.spec, given)
+        at_size = given.at_size(source.size)
+        return Network(preset, source, at_size.spec, at_size, policy)
+    backbone = request.backbone or preset.backbone
     spec = design_model(
         source.classes.names,
         source.size,
-        backbone=request.backbone or preset.backbone,
-        output_stride=preset.output_stride,
+        backbone=backbone,
+        output_stride=native_stride(backbone) or preset.output_stride,
         exits=preset.exits,
-        heads=preset.heads,
+        heads=request.heads or preset.heads,
     )
-    return Network(preset, source, spec, None)
+    return Network(preset, source, spec, None, policy, request.weights)
 
 
 def _check_given(checkpoint: Checkpoint, source: DataSource, request: NetworkRequest) -> None:
     spec = checkpoint.spec
     pairs = (
         ("classes", ", ".join(spec.classes), ", ".join(source.classes.names)),
-        ("size", _size(spec.size), _size(source.size)),
         ("backbone", spec.backbone, request.backbone or spec.backbone),
     )
     for field, there, asked in pairs:
@@ -77,11 +91,7 @@ def _check_given(checkpoint: Checkpoint, source: DataSource, request: NetworkReq
             )
 
 
-def _size(size: Size) -> str:
-    return f"{size[1]}x{size[0]}"
-
-
-def obtain_checkpoint(network: Network, workspace: Workspace) -> Checkpoint:
+def obtain_checkpoint(network: Network, workspace: Workspace, log: TrainingLog | None = None) -> Checkpoint:
     """The given checkpoint, the cached one of the same training, or a new one; published as runs/<name>/checkpoint.
 
     Training resumes where an earlier call was broken off.
@@ -91,12 +101,14 @@ def obtain_checkpoint(network: Network, workspace: Workspace) -> Checkpoint:
         workspace.note_reuse("training", f"the checkpoint {checkpoint.folder}")
     else:
         schedule = network.preset.training
-        key = training_key(network.spec, network.source.fingerprint, schedule)
+        key = training_key(network.spec, network.source.fingerprint, schedule, network.weights)
         folder = workspace.kept("checkpoints", key)
         if (folder / "model.json").exists():
             workspace.note_reuse("training", f"the checkpoint {key[:12]} (same data, network and schedule)")
         with workspace.timed("training"):
-            checkpoint = train(network.spec, network.source, schedule, folder, workspace.progress)
+            groups = HEADS_AT_ONCE if schedule.chosen_method.independent else 0
+            options = RunOptions(network.weights, groups, log=log or NoLog())
+            checkpoint = train(network.spec, network.source, schedule, folder, workspace.progress, options)
     workspace.publish_files(checkpoint.folder, "checkpoint", ("model.json", "model.safetensors"))
     return checkpoint
 

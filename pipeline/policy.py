@@ -1,6 +1,11 @@
-"""The exit policy's confidence and the finish: the two small computations that follow a head."""
+"""The exit policy's confidence and the finish: the two small computations that follow a head.
 
-from collections.abc import Sequence
+A policy is written `<reduction>[:<parameter>][+edges]`: how the confidences of an image's pixels become one number, and
+whether those on edges of the label map are replaced first.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,44 +14,167 @@ from torch.nn import functional
 from device_profiler.errors import InputError
 
 DEFAULT_POLICY = "mean"
+EDGES = "+edges"
+PATCH = 4
+"""Side of a patch in positions of the logits."""
+SHARE_GRID = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""Pixel thresholds of `share` that are compared where none is given."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy, parsed: `reduction` with its `parameter` (0 where it takes none)."""
+
+    reduction: str
+    parameter: float
+    edges: bool
+
+
+def parse_policy(policy: str) -> Policy:
+    """The policy called `policy`.
+
+    Raises:
+        InputError: unknown reduction, a parameter that is missing, not taken or out of range.
+    """
+    plain = policy.removesuffix(EDGES)
+    reduction, colon, value = plain.partition(":")
+    if reduction not in REDUCTIONS or (colon == ":") != (reduction in PARAMETRIC):
+        raise InputError(_unknown(policy))
+    try:
+        parameter = float(value) if colon else 0.0
+    except ValueError:
+        raise InputError(_unknown(policy)) from None
+    if colon and not 0.0 < parameter < 1.0:
+        raise InputError(_unknown(policy))
+    return Policy(reduction, parameter, policy.endswith(EDGES))
+
+
+def _unknown(policy: str) -> str:
+    plain = [name for name in REDUCTIONS if name not in PARAMETRIC]
+    return (
+        f"unknown exit policy {policy!r}; choose {', '.join(f'`{name}`' for name in plain)}, or "
+        f"{', '.join(f'`{name}:{letter}`' for name, letter in PARAMETRIC.items())} with 0 < T, Q < 1, e.g. "
+        f"`share:0.9`; `{EDGES}` behind any replaces what lies on edges"
+    )
 
 
 class Confidence(nn.Module):
-    """Logits [N, C, h, w] to one confidence an image, [N] in 0..1, from the top-1 softmax probability of its pixels.
+    """Logits [N, C, h, w] to one confidence an image, [N] in 0..1. It leaves at an exit iff that reaches the threshold.
 
-    Policies: `mean` (mean over the pixels) and `share:T` (share of the pixels whose probability reaches T, as in MESS,
-    arXiv 2106.03527). An image leaves at an exit iff the confidence is at least the exit's threshold.
+    From the top-1 softmax probability of its pixels: `mean`; `share:T`, the share of pixels that reach T (MESS, arXiv
+    2106.03527); `median`; `quantile:Q`, the value below which a share Q of the pixels lies; `patch:Q`, that quantile of
+    the means of 4x4 patches, which finds one hard region. From the whole distribution: `margin`, the mean lead of the
+    first class over the second; `entropy`, 1 minus the mean entropy over that of a uniform guess. With `+edges`, pixels
+    beside another label take the median of their neighbourhood first.
 
     Softmax stays along dimension 1: moved to the last dimension, one runtime returns wrong values without a word.
 
     Raises:
-        InputError: `policy` is neither.
+        InputError: `policy` is none of these.
     """
 
     def __init__(self, policy: str = DEFAULT_POLICY) -> None:
         super().__init__()
         self.policy = policy
-        self.pixel_threshold = parse_policy(policy)
+        self.parsed = parse_policy(policy)
 
     def forward(self, logits: Tensor) -> Tensor:
-        top = torch.softmax(logits, dim=1).amax(dim=1)
-        if self.pixel_threshold is not None:
-            top = (top >= self.pixel_threshold).to(torch.float32)
-        return top.mean(dim=(1, 2))
+        probability = torch.softmax(logits, dim=1)
+        pixels = PIXELS.get(self.parsed.reduction, _top)(probability)
+        if self.parsed.edges:
+            pixels = enhance_edges(pixels, logits)
+        return REDUCTIONS[self.parsed.reduction](pixels, self.parsed.parameter)
 
 
-def parse_policy(policy: str) -> float | None:
-    """The pixel threshold of `share:T`, None for `mean`; InputError for anything else."""
-    if policy == "mean":
-        return None
-    kind, _, value = policy.partition(":")
-    try:
-        threshold = float(value)
-    except ValueError:
-        threshold = -1.0
-    if kind != "share" or not 0.0 < threshold < 1.0:
-        raise InputError(f"unknown exit policy {policy!r}; choose `mean` or `share:T` with 0 < T < 1, e.g. `share:0.9`")
-    return threshold
+def _top(probability: Tensor) -> Tensor:
+    return probability.amax(dim=1)
+
+
+def _margin(probability: Tensor) -> Tensor:
+    """First minus second probability; the second is the largest of what is not the first."""
+    top = probability.amax(dim=1, keepdim=True)
+    others = torch.where(probability >= top, torch.zeros_like(probability), probability)
+    return (top - others.amax(dim=1, keepdim=True)).squeeze(1)
+
+
+def _certainty(probability: Tensor) -> Tensor:
+    """1 - H(p) / log(C) of every pixel."""
+    entropy = -(probability * torch.log(probability.clamp(min=1e-7))).sum(dim=1)
+    return 1.0 - entropy * (1.0 / float(torch.log(torch.tensor(float(probability.shape[1])))))
+
+
+def _mean(pixels: Tensor, parameter: float) -> Tensor:
+    return pixels.mean(dim=(1, 2))
+
+
+def _share(pixels: Tensor, parameter: float) -> Tensor:
+    return (pixels >= parameter).to(torch.float32).mean(dim=(1, 2))
+
+
+def _quantile(pixels: Tensor, parameter: float) -> Tensor:
+    """The smallest value that more than a share `parameter` of the pixels does not exceed."""
+    flat = pixels.flatten(1)
+    lowest = int(parameter * flat.shape[1]) + 1
+    return -torch.topk(-flat, lowest, dim=1).values[:, -1]
+
+
+def _median(pixels: Tensor, parameter: float) -> Tensor:
+    return _quantile(pixels, 0.5)
+
+
+def _patch(pixels: Tensor, parameter: float) -> Tensor:
+    side = min(PATCH, *pixels.shape[1:])
+    means = functional.avg_pool2d(pixels.unsqueeze(1), side, stride=max(1, side // 2))
+    return _quantile(means.squeeze(1), parameter)
+
+
+PIXELS: Mapping[str, Callable[[Tensor], Tensor]] = {"margin": _margin, "entropy": _certainty}
+REDUCTIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
+    "mean": _mean,
+    "median": _median,
+    "margin": _mean,
+    "entropy": _mean,
+    "share": _share,
+    "quantile": _quantile,
+    "patch": _patch,
+}
+PARAMETRIC = {"share": "T", "quantile": "Q", "patch": "Q"}
+
+
+def enhance_edges(pixels: Tensor, logits: Tensor) -> Tensor:
+    """Confidences [N, h, w] where those on edges of the label map of `logits` are the median of their neighbourhood.
+
+    Pixels on edges are unsure only because of down- and upsampling (MESS). The neighbourhood, every other position of a
+    5x5 window, and the edge are counted in positions of the logits, so that both grow with the output stride. The
+    median is a network of minima and maxima: delegates have those, and none has sorting.
+    """
+    maps = pixels.unsqueeze(1)
+    height, width = pixels.shape[1:]
+    padded = functional.pad(maps, (2, 2, 2, 2), mode="replicate")
+    window = [padded[:, :, y : y + height, x : x + width] for y in (0, 2, 4) for x in (0, 2, 4)]
+    return torch.where(_edges(logits), _median_of_nine(window), maps).squeeze(1)
+
+
+def _edges(logits: Tensor) -> Tensor:
+    """Whether any of a position's neighbours has another label, bool [N, 1, h, w]."""
+    labels = logits.argmax(dim=1, keepdim=True).to(torch.float32)
+    highest = functional.max_pool2d(labels, 3, stride=1, padding=1)
+    lowest = -functional.max_pool2d(-labels, 3, stride=1, padding=1)
+    return highest != lowest
+
+
+_EXCHANGES = (
+    *((0, 1), (3, 4), (6, 7), (1, 2), (4, 5), (7, 8), (0, 1), (3, 4), (6, 7)),
+    *((0, 3), (5, 8), (4, 7), (3, 6), (1, 4), (2, 5), (4, 7), (4, 2), (6, 4), (4, 2)),
+)
+"""Paeth's median of nine (Graphics Gems, 1990): after these exchanges the median stands in the middle."""
+
+
+def _median_of_nine(window: Sequence[Tensor]) -> Tensor:
+    values = list(window)
+    for low, high in _EXCHANGES:
+        values[low], values[high] = torch.minimum(values[low], values[high]), torch.maximum(values[low], values[high])
+    return values[4]
 
 
 class Finish(nn.Module):

@@ -75,6 +75,7 @@ class Bench:
         key = content_key(
             "shipment",
             self.checkpoint.description.weights_sha256,
+            self.checkpoint.spec.size,
             self.policy,
             target.runtime,
             target.precision,

@@ -3,6 +3,7 @@
 import argparse
 
 from pipeline.cli.network import (
+    add_design_arguments,
     add_device_arguments,
     add_network_arguments,
     network_request,
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The target, then the shared groups."""
     parser.add_argument("--target", required=True, metavar="NAME", help="see `python -m pipeline targets`")
     add_network_arguments(parser)
+    add_design_arguments(parser)
     add_objective_arguments(parser)
     add_promise_arguments(parser)
     add_device_arguments(parser)

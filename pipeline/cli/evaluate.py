@@ -1,6 +1,7 @@
 """`evaluate`: every exit and head of a checkpoint on one split."""
 
 import argparse
+from dataclasses import replace
 
 from pipeline.cli.network import add_network_arguments, network_request, open_workspace, quiet_vendors
 
@@ -9,8 +10,10 @@ SPLITS = ("train", "search", "certify", "test")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Data, checkpoint, split."""
+    """Data, checkpoint, split, policies."""
     add_network_arguments(parser)
+    parser.add_argument("--policy", action="append", metavar="NAME",
+                        help="exit policy (default: mean); repeated, statistics-<policy>.npz is written for each")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default: test")
 
 
@@ -25,11 +28,21 @@ def handle(arguments: argparse.Namespace) -> int:
     from pipeline.cli.output import emit
     from pipeline.evaluation import majority_guess, summarise
     from pipeline.network import float_statistics, prepare_network, trained_model
+    from pipeline.policy import parse_policy
 
     network = prepare_network(request, workspace)
     assert network.checkpoint is not None
     model = trained_model(network.checkpoint)
-    statistics = float_statistics(network, network.checkpoint, model, arguments.split, workspace)
+    policies = arguments.policy or [network.policy]
+    for policy in policies:
+        parse_policy(policy)
+    found = [
+        float_statistics(replace(network, policy=policy), network.checkpoint, model, arguments.split, workspace)
+        for policy in policies
+    ]
+    for policy, one in zip(policies[1:], found[1:], strict=True):
+        one.save(workspace.run / f"statistics-{policy.replace(':', '-').replace('+', '-')}.npz")
+    statistics = found[0]
     statistics.save(workspace.run / "statistics.npz")
     split, classes = network.source.split(arguments.split), network.source.classes
     guess = majority_guess(network.source.train, split, len(classes.names), classes.ignore)

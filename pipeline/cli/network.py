@@ -3,7 +3,7 @@
 import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from device_profiler.errors import InputError
 from pipeline.cli.store_place import add_store_argument
@@ -12,17 +12,43 @@ if TYPE_CHECKING:
     from pipeline.network import NetworkRequest
     from pipeline.workspace import Workspace
 
+class DesignOptions(TypedDict, total=False):
+    """Keywords of a `NetworkRequest`."""
+
+    heads: tuple[str, ...]
+    weights: Path | None
+    policy: str | None
+
+
 PRESETS = ("smoke", "quick", "full")
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """What fixes data and network: shared by every verb that trains, evaluates or exports."""
     group = parser.add_argument_group("data and network")
-    group.add_argument("--data", metavar="SOURCE", help="sample, shapes or folder:PATH (default: the preset's)")
-    group.add_argument("--preset", choices=PRESETS, default="quick", help="how much effort (default: quick)")
-    group.add_argument("--backbone", metavar="NAME", help="default: efficientnet_lite0")
+    group.add_argument("--data", metavar="SOURCE",
+                       help="sample, shapes, folder:PATH, voc:PATH, coco:PATH, cityscapes:PATH (default: the preset's)")
+    group.add_argument("--preset", default="quick", metavar=f"{{{','.join(PRESETS)}}}|FILE.toml",
+                       help="how much effort, or a file with every knob of design and training (default: quick)")
+    group.add_argument("--backbone", metavar="NAME",
+                       help="of torchvision or timm, or your own as package.module:factory (default: the preset's)")
     group.add_argument("--size", metavar="WIDTHxHEIGHT", help="input size (default: by preset and the data's shape)")
     group.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="a trained network: nothing is trained")
+
+
+def add_design_arguments(parser: argparse.ArgumentParser) -> None:
+    """What fixes a network that is yet to be trained, and its exit policy."""
+    group = parser.add_argument_group("design")
+    group.add_argument("--heads", type=comma_list, metavar="HEAD,...",
+                       help="head names, wildcards (fcn-r*) or sets (paper, mobile, all) (default: the preset's)")
+    group.add_argument("--weights", type=Path, metavar="FILE",
+                       help="start from these weights of the backbone (.safetensors or .pth), not the published ones")
+    group.add_argument("--policy", metavar="NAME", help="exit policy: mean, share:0.9, patch:0.01 ... (default: mean)")
+
+
+def comma_list(text: str) -> tuple[str, ...]:
+    """'a,b' -> ('a', 'b')."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +89,17 @@ def network_request(arguments: argparse.Namespace) -> "NetworkRequest":
         backbone=arguments.backbone,
         size=size,
         checkpoint=arguments.checkpoint,
+        **_design(arguments),
     )
+
+
+def _design(arguments: argparse.Namespace) -> "DesignOptions":
+    """What `add_design_arguments` took; nothing where the verb has no such arguments."""
+    if not hasattr(arguments, "weights"):
+        return {}
+    heads = arguments.heads or ()
+    flat = tuple(name for item in heads for name in (item if isinstance(item, tuple) else (item,)))
+    return {"heads": flat, "weights": arguments.weights, "policy": arguments.policy}
 
 
 def open_workspace(arguments: argparse.Namespace, name: str) -> "Workspace":

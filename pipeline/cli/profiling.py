@@ -4,7 +4,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.network import add_network_arguments, network_request, open_workspace, quiet_vendors
+from pipeline.cli.network import (
+    add_design_arguments,
+    add_network_arguments,
+    network_request,
+    open_workspace,
+    quiet_vendors,
+)
 from pipeline.cli.profiling_phones import ALL, add_phone_arguments, open_fleet, profile_phones, requested_devices
 
 if TYPE_CHECKING:
@@ -18,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Target, network, phone."""
     parser.add_argument("--target", required=True, metavar="NAME", help="see `python -m pipeline targets`")
     add_network_arguments(parser)
+    add_design_arguments(parser)
     add_phone_arguments(parser)
     parser.add_argument("--tool", type=Path, metavar="PATH",
                         help="measure with LiteRT's benchmark_model (android_aarch64), which reaches NPUs by NNAPI")

@@ -1,8 +1,8 @@
 """`folder:PATH`: images and masks in folders, with an optional classes.toml."""
 
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -49,21 +49,31 @@ class _ClassFile(msgspec.Struct, forbid_unknown_fields=True):
     ignore: int = NO_LABEL
 
 
+def fingerprint_files(pair: Pair) -> str:
+    """The content of a pair's two files."""
+    return f"{sha256_path(pair.image)} {sha256_path(pair.mask)}"
+
+
 @dataclass(frozen=True)
 class FolderSource:
-    """A folder read as far as names, classes and splits go; no pixel of an image has been decoded."""
+    """A folder read as far as names, classes and splits go; no pixel of an image has been decoded.
+
+    `mask_of` reads a pair's mask, `content_of` says what a pair holds without decoding it.
+    """
 
     root: Path
     classes: ClassList
     splits: Mapping[SplitName, tuple[Pair, ...]]
     rule: str
+    mask_of: Callable[[Pair], Bytes] = field(default=lambda pair: read_mask(pair.mask))
+    content_of: Callable[[Pair], str] = fingerprint_files
 
     def fingerprint(self) -> str:
         """Changes with every file's content, the classes and the splits."""
         parts: list[bytes] = [msgspec.json.encode(self.classes)]
         for name in SPLIT_NAMES:
             parts.append(name.encode())
-            parts += [f"{p.id} {sha256_path(p.image)} {sha256_path(p.mask)}\n".encode() for p in self.splits[name]]
+            parts += [f"{p.id} {self.content_of(p)}\n".encode() for p in self.splits[name]]
         return sha256_bytes(*parts)
 
     def aspect(self) -> float:
@@ -74,7 +84,7 @@ class FolderSource:
     def read(self, pair: Pair, size: Size) -> tuple[Bytes, Bytes]:
         """Image [H, W, 3] and mask [H, W] of a pair at `size`, checked."""
         image = _decoded(pair.image, "RGB")
-        mask = read_mask(pair.mask)
+        mask = self.mask_of(pair)
         if image.size != (mask.shape[1], mask.shape[0]):
             width, height = image.size
             shape = f"{mask.shape[1]}x{mask.shape[0]}"

@@ -10,14 +10,24 @@ from device_profiler.errors import InputError
 from device_profiler.files import cache_folder, sha256_bytes
 from pipeline.data import shapes
 from pipeline.data.arrays import ArrayFolder, Make
+from pipeline.data.cityscapes import open_cityscapes
+from pipeline.data.coco import open_coco
 from pipeline.data.folder import FolderSource, open_folder
 from pipeline.data.sample import CLASSES as SAMPLE_CLASSES
 from pipeline.data.sample import RULE as SAMPLE_RULE
 from pipeline.data.sample import SampleRecipe, fetch_packages
 from pipeline.data.source import SPLIT_NAMES, ClassList, DataAmounts, DataSource, Size, SplitName, default_size
+from pipeline.data.voc import open_voc
 from pipeline.progress import Progress, SilentProgress
 
-SOURCES = "sample, shapes, or folder:PATH"
+SOURCES = "sample, shapes, folder:PATH, voc:PATH, coco:PATH, or cityscapes:PATH"
+IN_FILES: Mapping[str, Callable[[Path], FolderSource]] = {
+    "folder": open_folder,
+    "voc": open_voc,
+    "coco": open_coco,
+    "cityscapes": open_cityscapes,
+}
+"""Sources that lie in files, by what stands before the colon."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class _Plan:
 def load_source(
     spec: str, *, size: Size | None = None, area: int, amounts: DataAmounts, progress: Progress | None = None
 ) -> DataSource:
-    """The source that `spec` names (`sample`, `shapes`, `folder:PATH`) at `size`, built into the cache on first use.
+    """The source that `spec` names (see SOURCES) at `size`, built into the cache on first use.
 
     Without a `size` it is chosen: the source's aspect, multiples of 32, near `area` pixels. `amounts` tells composed
     sources how many images to make.
@@ -59,8 +69,8 @@ def load_source(
 
 def _plan(spec: str, size: Size | None, area: int, amounts: DataAmounts) -> _Plan:
     kind, _, argument = spec.partition(":")
-    if kind == "folder" and argument:
-        return _folder_plan(spec, Path(argument), size, area)
+    if kind in IN_FILES and argument:
+        return _folder_plan(spec, IN_FILES[kind](Path(argument)), size, area)
     if spec == "shapes":
         return _shapes_plan(size or default_size(1.0, area), amounts)
     if spec == "sample":
@@ -91,8 +101,7 @@ def _numbered(amounts: DataAmounts) -> dict[SplitName, list[str]]:
     return {name: [f"{name}-{index:05d}" for index in range(amounts.of(name))] for name in SPLIT_NAMES}
 
 
-def _folder_plan(spec: str, root: Path, size: Size | None, area: int) -> _Plan:
-    folder = open_folder(root)
+def _folder_plan(spec: str, folder: FolderSource, size: Size | None, area: int) -> _Plan:
     chosen = size or default_size(folder.aspect(), area)
     key = sha256_bytes(msgspec.json.encode(("folder", 1, folder.fingerprint(), chosen)))
     ids = {name: [pair.id for pair in folder.splits[name]] for name in SPLIT_NAMES}

@@ -1,5 +1,5 @@
 """Two-stage training of a multi-exit network (MESS, arXiv 2106.03527). Importing the package loads no torch."""
 
-from pipeline.training.schedule import StageSchedule, TrainingSchedule
+from pipeline.training.schedule import StageSchedule, TrainingMethod, TrainingSchedule
 
-__all__ = ["StageSchedule", "TrainingSchedule"]
+__all__ = ["StageSchedule", "TrainingMethod", "TrainingSchedule"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data.source import Bytes, Split
+from pipeline.data.source import Bytes, Sample, Split
 
 GREY = 127
 AHEAD = 3
@@ -16,9 +16,10 @@ AHEAD = 3
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images float32 [B, H, W, 3] in 0..255 and labels int64 [B, H, W] of step `step`."""
+    """Images float32 [B, H, W, 3] in 0..255 and labels int64 [B, H, W] of step `step`; `ids` name the images."""
 
     step: int
+    ids: tuple[str, ...]
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
 
@@ -76,24 +77,34 @@ def _resized(
 
 @dataclass(frozen=True)
 class BatchStream:
-    """The batches of one stage; a worker thread makes them ahead of their use."""
+    """The batches of one stage; a worker thread makes them ahead of their use.
+
+    Of several processes, number `rank` takes every `processes`-th image of a batch.
+    """
 
     split: Split
     augmentation: Augmentation
     size: int
     seed: tuple[int, ...]
+    rank: int = 0
+    processes: int = 1
 
     def make(self, step: int) -> Batch:
         """The batch of step `step`, from 0."""
-        pairs = [self._augmented(step * self.size + position) for position in range(self.size)]
+        places = [step * self.size + position for position in range(self.rank, self.size, self.processes)]
+        samples = [self._sample(place) for place in places]
+        pairs = [self._augmented(place, sample) for place, sample in zip(places, samples, strict=True)]
         images, masks = zip(*pairs, strict=True)
-        return Batch(step, np.stack(images), np.stack(masks).astype(np.int64))
+        ids = tuple(sample.id for sample in samples)
+        return Batch(step, ids, np.stack(images), np.stack(masks).astype(np.int64))
 
-    def _augmented(self, position: int) -> tuple[NDArray[np.float32], Bytes]:
+    def _sample(self, position: int) -> Sample:
         """Image number `position` of the stage: every image is seen once before any is seen again."""
         epoch, place = divmod(position, len(self.split))
         order = np.random.default_rng((*self.seed, 0, epoch)).permutation(len(self.split))
-        sample = self.split[int(order[place])]
+        return self.split[int(order[place])]
+
+    def _augmented(self, position: int, sample: Sample) -> tuple[NDArray[np.float32], Bytes]:
         return self.augmentation.apply(np.random.default_rng((*self.seed, 1, position)), sample.image, sample.mask)
 
     def between(self, start: int, end: int) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""Losses on low-resolution logits: cross entropy and positive filtering distillation."""
+"""Losses on low-resolution logits: cross entropy, and distillation with and without positive filtering."""
 
 import numpy as np
 import torch
@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from pipeline.data.source import Split
 from pipeline.policy import enlarge
+from pipeline.training.schedule import Variant
 
 IGNORED = -100
 
@@ -42,31 +43,50 @@ def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor
 
 
 class Teacher:
-    """The full network's answer on one batch, as positive filtering distillation uses it.
+    """The full network's answer on one batch, as distillation uses it.
 
-    Cross entropy counts only where the full network is right; the Kullback-Leibler term pulls towards its
-    distribution at every labelled pixel. L = alpha * [argmax y_N = t] CE(y, t) + (1 - alpha) * KL(y_N || y), after
-    MESS (arXiv 2106.03527), each term a mean over the labelled pixels.
+    L = alpha * CE(y, t) + (1 - alpha) * T^2 * KL(y_N || y), after MESS (arXiv 2106.03527), each term a mean over the
+    labelled pixels. Positive filtering lets a term count only where the full network is right: `filtered-ce` the cross
+    entropy, `filtered-kl` the divergence, `filtered-both` both; `kd` filters nothing, `none` is cross entropy alone.
+    T, the temperature, divides the logits of the divergence (Hinton et al., arXiv 1503.02531).
     """
 
-    def __init__(self, logits: Tensor, labels: Tensor, weights: Tensor, alpha: float) -> None:
+    def __init__(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        alpha: float,
+        variant: Variant = "filtered-ce",
+        temperature: float = 1.0,
+    ) -> None:
         enlarged = at_labels(logits.detach(), labels)
-        self.log_probability = enlarged.log_softmax(dim=1)
+        self.log_probability = (enlarged / temperature if temperature != 1.0 else enlarged).log_softmax(dim=1)
         self.probability = self.log_probability.exp()
         self.labelled = labels != IGNORED
         right = enlarged.argmax(dim=1) == labels
-        self.filtered = labels.masked_fill(~right, IGNORED)
+        self.learned = labels.masked_fill(~right, IGNORED) if variant in ("filtered-ce", "filtered-both") else labels
+        self.pulled = right & self.labelled if variant in ("filtered-kl", "filtered-both") else self.labelled
         self.count = self.labelled.sum().clamp(min=1)
         self.weight_sum = weights[labels.clamp(min=0)][self.labelled].sum().clamp(min=1e-6)
         self.weights = weights
-        self.alpha = alpha
+        self.alpha = 1.0 if variant == "none" else alpha
+        self.temperature = temperature
 
     def loss(self, logits: Tensor) -> Tensor:
         """Loss of an exit's logits [B, C, h, w]."""
-        log_probability = at_labels(logits, self.filtered).log_softmax(dim=1)
-        right = functional.nll_loss(
-            log_probability, self.filtered, weight=self.weights, ignore_index=IGNORED, reduction="sum"
+        enlarged = at_labels(logits, self.learned)
+        log_probability = enlarged.log_softmax(dim=1)
+        learned = functional.nll_loss(
+            log_probability, self.learned, weight=self.weights, ignore_index=IGNORED, reduction="sum"
         )
+        if self.alpha == 1.0:
+            return learned / self.weight_sum
+        return self.alpha * learned / self.weight_sum + (1 - self.alpha) * self._pull(enlarged, log_probability)
+
+    def _pull(self, enlarged: Tensor, log_probability: Tensor) -> Tensor:
+        """The divergence from the full network's distribution."""
+        if self.temperature != 1.0:
+            log_probability = (enlarged / self.temperature).log_softmax(dim=1)
         divergence = (self.probability * (self.log_probability - log_probability)).sum(dim=1)
-        pull = (divergence * self.labelled).sum() / self.count
-        return self.alpha * right / self.weight_sum + (1 - self.alpha) * pull
+        return self.temperature**2 * (divergence * self.pulled).sum() / self.count

@@ -1,32 +1,56 @@
 """Training from start or from where it was broken off, to a checkpoint."""
 
-import math
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
 import msgspec
 import torch
-from torch.optim import AdamW
 
-from device_profiler.errors import InputError, PipelineError
-from device_profiler.files import sha256_bytes
+from device_profiler.errors import InputError
+from device_profiler.files import sha256_bytes, sha256_path
 from pipeline.checkpoint import DESCRIPTION, Checkpoint, TrainingRecord, open_checkpoint, save_checkpoint
 from pipeline.data.source import DataSource
 from pipeline.model import ModelSpec, MultiExitModel, build_model
-from pipeline.progress import Advance, Progress
-from pipeline.training.batches import Augmentation, Batch, BatchStream
-from pipeline.training.schedule import StageSchedule, TrainingSchedule
-from pipeline.training.stages import Distillation, ExitDropout, Stage
-from pipeline.training.state import TrainingProgress, load_state, read_progress, save_state
+from pipeline.progress import Progress
+from pipeline.training.batches import Augmentation, BatchStream
+from pipeline.training.engine import Engine, choose_engine
+from pipeline.training.log import NoLog, TrainingLog
+from pipeline.training.loop import StageRun, TrainingDiverged
+from pipeline.training.schedule import TrainingSchedule
+from pipeline.training.seeds import seed_of, start_heads_anew
+from pipeline.training.stages import (
+    BackboneStage,
+    HeadPlace,
+    HeadStage,
+    Stage,
+    groups_of,
+    plain_head,
+    student_places,
+)
+from pipeline.training.state import load_state, read_progress
 
-STATE = "training.safetensors"
+STATE = "stage1.safetensors"
 VERSION = 1
-DECAY_POWER = 0.9
-MAX_GRADIENT = 5.0
+"""Raised whenever the code of a training changes what comes out of it; tests/golden/training.json says when that is."""
+
+__all__ = ["STATE", "RunOptions", "TrainingDiverged", "head_groups", "stage_one_key", "train", "training_key"]
 
 
-class TrainingDiverged(PipelineError):
-    """The loss is no longer a number."""
+@dataclass(frozen=True)
+class RunOptions:
+    """How a training is run, not what comes out of it (but for `weights`, a file to start from).
+
+    `group_size` bounds how many heads stage 2 holds in memory with their optimiser state (0: all), for independent
+    heads only; `only_group` trains just that group (from 1), to spread groups over machines. `shared` is a folder where
+    stage 1 is kept for other trainings that begin with the same.
+    """
+
+    weights: Path | None = None
+    group_size: int = 0
+    only_group: int | None = None
+    shared: Path | None = None
+    log: TrainingLog = field(default_factory=NoLog)
 
 
 def package_versions() -> dict[str, str]:
@@ -34,36 +58,71 @@ def package_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in ("torch", "timm", "numpy", "pillow")}
 
 
-def training_key(spec: ModelSpec, fingerprint: str, schedule: TrainingSchedule) -> str:
-    """Names a training: the same structure, data (a source's fingerprint), schedule and packages give the same key."""
-    parts = (VERSION, spec, fingerprint, schedule, package_versions())
+def training_key(spec: ModelSpec, fingerprint: str, schedule: TrainingSchedule, weights: Path | None = None) -> str:
+    """Names a training: the same structure, data (a source's fingerprint), schedule and packages give the same key.
+
+    The code of training itself counts by VERSION: by its text, every comment would throw away hours of training.
+    """
+    parts: tuple[object, ...] = (VERSION, spec, fingerprint, schedule, package_versions())
+    return _key((*parts, sha256_path(weights)) if weights else parts)
+
+
+def stage_one_key(spec: ModelSpec, fingerprint: str, schedule: TrainingSchedule, weights: Path | None = None) -> str:
+    """Names a stage 1: equal for trainings that differ in what comes after it alone."""
+    heads = tuple(plain_head(spec, index) for index in range(len(spec.exits)))
+    structure = (spec.backbone, spec.output_stride, spec.size, spec.classes, spec.exits, heads, spec.reference[0])
+    method = schedule.chosen_method
+    first = msgspec.structs.replace(
+        schedule,
+        distillation=schedule.exit_dropout,
+        distillation_alpha=0.0,
+        method=msgspec.structs.replace(method, variant="none", temperature=1.0, fresh_heads=False),
+    )
+    whole = () if method.independent else (spec,)
+    given = (sha256_path(weights),) if weights else ()
+    return _key(("stage 1", VERSION, structure, fingerprint, first, package_versions(), *whole, *given))
+
+
+def _key(parts: object) -> str:
     return sha256_bytes(msgspec.json.encode(parts))[:32]
 
 
 def train(
-    spec: ModelSpec, source: DataSource, schedule: TrainingSchedule, folder: Path, progress: Progress
+    spec: ModelSpec,
+    source: DataSource,
+    schedule: TrainingSchedule,
+    folder: Path,
+    progress: Progress,
+    options: RunOptions | None = None,
 ) -> Checkpoint:
-    """Train both stages; `folder` gets the checkpoint and, until it is there, the state to resume from.
+    """Train both stages; `folder` gets the checkpoint and, until it is there, the states to resume from.
 
-    Interrupted (Ctrl-C, power), the same call goes on from the last saved step and ends with the same weights as an
-    undisturbed run. Finished, it returns the checkpoint that lies there.
+    Interrupted (Ctrl-C, kill -9, power), the same call goes on from the last saved step and ends with the same weights
+    as an undisturbed run. Finished, it returns the checkpoint that lies there.
 
     Raises:
-        InputError: the spec is for other classes or another size than the source has.
+        InputError: the spec is for other classes or another size than the source has; the schedule contradicts itself;
+            groups that are not trained yet, where `only_group` was asked for.
         TrainingDiverged: the loss became infinite or NaN.
     """
+    options = options or RunOptions()
     _check_match(spec, source)
-    key = training_key(spec, source.fingerprint, schedule)
+    key = training_key(spec, source.fingerprint, schedule, options.weights)
     finished = _finished(folder, key)
     if finished:
         return finished
+    engine = choose_engine(schedule.chosen_method.precision)
+    _check_schedule(schedule, options, engine)
     with torch.random.fork_rng(devices=[]):
-        model = _trained(spec, source, schedule, folder / STATE, key, progress)
-    steps = schedule.exit_dropout.steps + schedule.distillation.steps
-    record = TrainingRecord(source.spec, source.fingerprint, key, steps, package_versions())
-    checkpoint = save_checkpoint(folder, model, record)
-    (folder / STATE).unlink(missing_ok=True)
-    return checkpoint
+        training = _Training(spec, source, schedule, folder, key, options, engine)
+        model = training.run(progress)
+    if engine.rank == 0:
+        steps = schedule.exit_dropout.steps + schedule.distillation.steps
+        record = TrainingRecord(source.spec, source.fingerprint, key, steps, package_versions())
+        save_checkpoint(folder, model, record)
+        training.remove_states()
+    engine.wait()
+    return open_checkpoint(folder)
 
 
 def _check_match(spec: ModelSpec, source: DataSource) -> None:
@@ -71,6 +130,21 @@ def _check_match(spec: ModelSpec, source: DataSource) -> None:
         raise InputError(f"the network has classes {spec.classes} but {source.spec} has {source.classes.names}")
     if spec.size != source.size:
         raise InputError(f"the network takes images of size {spec.size} but {source.spec} was loaded at {source.size}")
+
+
+def _check_schedule(schedule: TrainingSchedule, options: RunOptions, engine: Engine) -> None:
+    method = schedule.chosen_method
+    if (options.group_size or options.only_group) and not method.independent:
+        raise InputError("groups of heads need independent heads: choose a method with independent heads")
+    if method.temperature <= 0 or method.accumulate < 1:
+        raise InputError(
+            f"temperature {method.temperature:g} and accumulate {method.accumulate} must be above 0 and at least 1"
+        )
+    for stage in (schedule.exit_dropout, schedule.distillation):
+        if stage.batch % engine.processes:
+            raise InputError(
+                f"a batch of {stage.batch} images can't be shared by {engine.processes} processes: give a multiple"
+            )
 
 
 def _finished(folder: Path, key: str) -> Checkpoint | None:
@@ -81,91 +155,87 @@ def _finished(folder: Path, key: str) -> Checkpoint | None:
     return checkpoint if training and training.training_key == key else None
 
 
-def _trained(
-    spec: ModelSpec, source: DataSource, schedule: TrainingSchedule, state: Path, key: str, progress: Progress
-) -> MultiExitModel:
-    model = build_model(spec, pretrained=schedule.pretrained, seed=schedule.seed)
-    model.to(training_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    left = read_progress(state, key)
-    for stage in (ExitDropout(model, source, schedule), Distillation(model, source, schedule)):
-        if left and left.stage > stage.number:
-            continue
-        start = left.step if left and left.stage == stage.number else 0
-        _StageRun(stage, model, source, schedule, state, key).run(start, progress)
-        left = None
-    return model.eval().cpu()
+def head_groups(spec: ModelSpec, options: RunOptions) -> list[tuple[HeadPlace, ...]]:
+    """The heads that stage 2 trains, group by group."""
+    return groups_of(student_places(spec), options.group_size)
 
 
-def training_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """One training: the stages in order, each with its file to resume from."""
 
+    spec: ModelSpec
+    source: DataSource
+    schedule: TrainingSchedule
+    folder: Path
+    key: str
+    options: RunOptions
+    engine: Engine
 
-class _StageRun:
-    """One stage being trained: model, optimiser and where to save."""
+    def run(self, progress: Progress) -> MultiExitModel:
+        """The trained network, on the CPU."""
+        schedule, method = self.schedule, self.schedule.chosen_method
+        model = build_model(self.spec, pretrained=schedule.pretrained, weights=self.options.weights, seed=schedule.seed)
+        if method.independent:
+            start_heads_anew(model, schedule.seed)
+        model.to(self.engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if method.scheme != "none":
+            self._run(BackboneStage(model, self.source, schedule), self.stage_one(), progress)
+        if method.fresh_heads:
+            start_heads_anew(model, seed_of(schedule.seed, "stage 2"), but_reference=True)
+        groups = head_groups(self.spec, self.options)
+        for number, places in enumerate(groups, 1):
+            if schedule.distillation.steps and self.options.only_group in (None, number):
+                self._run(HeadStage(model, self.source, schedule, places), self.group(places), progress)
+        if self.options.only_group:
+            self._collect(model, groups)
+        return model.eval().cpu()
 
-    def __init__(
-        self,
-        stage: Stage,
-        model: MultiExitModel,
-        source: DataSource,
-        schedule: TrainingSchedule,
-        state: Path,
-        key: str,
-    ) -> None:
-        self.stage, self.model, self.schedule, self.state, self.key = stage, model, schedule, state, key
-        augmentation = Augmentation(schedule.scale, schedule.photometric, source.classes.ignore)
-        self.stream = BatchStream(source.train, augmentation, stage.schedule.batch, (schedule.seed, stage.number))
+    def stage_one(self) -> tuple[Path, str]:
+        """File and key of stage 1."""
+        if not self.options.shared:
+            return self.folder / STATE, self.key
+        key = stage_one_key(self.spec, self.source.fingerprint, self.schedule, self.options.weights)
+        return self.options.shared / f"{key}.safetensors", key
 
-    def run(self, start: int, progress: Progress) -> None:
-        """Steps `start` to the stage's last; the state is saved every few steps and at the end."""
-        self.stage.prepare()
-        steps = self.stage.schedule.steps
-        optimizer = AdamW(self.stage.parameter_groups(), weight_decay=self.schedule.weight_decay, fused=True)
-        self.rates = [float(group["lr"]) for group in optimizer.param_groups]
-        if self.state.is_file() and read_progress(self.state, self.key):
-            load_state(self.state, self.model, optimizer if start else None)
-        with progress.task(self.stage.title, steps) as advance:
-            advance(start, "")
-            for batch in self.stream.between(start, steps):
-                self._step(batch, optimizer, advance)
-                done = batch.step + 1
-                if done % self.schedule.save_every == 0 or done == steps:
-                    save_state(self.state, self._progress(done), self.model, optimizer)
+    def group(self, places: tuple[HeadPlace, ...]) -> tuple[Path, str]:
+        """File and key of a group of heads."""
+        name = sha256_bytes(msgspec.json.encode(places))[:12]
+        return self.folder / f"heads-{name}.safetensors", f"{self.key}/{name}"
 
-    def _progress(self, done: int) -> TrainingProgress:
-        return TrainingProgress(self.key, self.stage.number, done)
+    def remove_states(self) -> None:
+        """What was kept to resume; a shared stage 1 stays."""
+        (self.folder / STATE).unlink(missing_ok=True)
+        for path in self.folder.glob("heads-*.safetensors"):
+            path.unlink()
 
-    def _step(self, batch: Batch, optimizer: AdamW, advance: Advance) -> None:
-        torch.manual_seed(hash_seed(self.schedule.seed, self.stage.number, batch.step))
-        factor = rate_factor(batch.step, self.stage.schedule)
-        for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
-        device = next(self.model.parameters()).device
-        images = torch.from_numpy(batch.images).permute(0, 3, 1, 2).to(device)
-        loss = self.stage.loss(batch.step, images, torch.from_numpy(batch.labels).to(device))
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingDiverged(
-                f"training diverged: the loss is {value} at step {batch.step + 1} of {self.stage.title}; lower the "
-                f"learning rates (heads {self.stage.schedule.head_rate:g}, "
-                f"backbone {self.stage.schedule.backbone_rate:g})"
+    def _run(self, stage: Stage, place: tuple[Path, str], progress: Progress) -> None:
+        augmentation = Augmentation(self.schedule.scale, self.schedule.photometric, self.source.classes.ignore)
+        stream = BatchStream(
+            self.source.train,
+            augmentation,
+            stage.schedule.batch,
+            (self.schedule.seed, stage.number),
+            self.engine.rank,
+            self.engine.processes,
+        )
+        StageRun(stage, stream, self.schedule, self.engine, *place, self.options.log).run(progress)
+
+    def _collect(self, model: MultiExitModel, groups: list[tuple[HeadPlace, ...]]) -> None:
+        """After one group alone: the others as they lie in the folder.
+
+        Raises:
+            InputError: some are not finished; they are named.
+        """
+        missing = []
+        for number, places in enumerate(groups, 1):
+            path, key = self.group(places)
+            left = read_progress(path, key)
+            if left is None or left.step != self.schedule.distillation.steps:
+                missing.append(str(number))
+            else:
+                load_state(path, HeadStage(model, self.source, self.schedule, places).moving(), None)
+        if missing:
+            raise InputError(
+                f"group {self.options.only_group} of {len(groups)} is trained; still to train: {', '.join(missing)}"
             )
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        moving = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        torch.nn.utils.clip_grad_norm_(moving, MAX_GRADIENT)
-        optimizer.step()
-        advance(1, f"loss {value:.3f}")
-
-
-def hash_seed(*parts: int) -> int:
-    """A seed of 63 bits out of several numbers."""
-    return int(sha256_bytes(repr(parts).encode())[:15], 16)
-
-
-def rate_factor(step: int, schedule: StageSchedule) -> float:
-    """Share of the full learning rate at a step: linear warm-up, then polynomial decay to 0."""
-    if step < schedule.warmup:
-        return (step + 1) / (schedule.warmup + 1)
-    return float((1 - step / schedule.steps) ** DECAY_POWER)

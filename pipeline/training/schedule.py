@@ -1,6 +1,22 @@
-"""How long and how hard to train: everything a user may turn, as data. No torch here."""
+"""How long, how hard and by which method to train: everything a user may turn, as data. No torch here."""
+
+from typing import Literal, get_args
 
 import msgspec
+
+Scheme = Literal["round-robin", "divisors", "end-to-end", "last-exit", "none"]
+"""What stage 1 trains the backbone with: the last exit and, by step, one early exit in turn (`round-robin`, MESS),
+those whose number divides the step (`divisors`, the other reading of MESS), all of them (`end-to-end`) or none
+(`last-exit`: a single-exit network, whose frozen backbone the heads then read). `none`: the weights stay as given."""
+
+Variant = Literal["none", "kd", "filtered-ce", "filtered-kl", "filtered-both"]
+"""What stage 2 learns from the full network: nothing, its distribution (`kd`), and which term counts only where it is
+right (positive filtering): the cross entropy, the divergence or both."""
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
 class StageSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -17,12 +33,34 @@ class StageSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     loss_stride: int = 1
 
 
+class TrainingMethod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is open in the method, and how it is computed.
+
+    `temperature` softens both distributions of the divergence. `fresh_heads`: stage 2 starts every head anew instead of
+    going on with those of stage 1. `independent`: every head has random numbers and a gradient bound of its own, so
+    that training any subset of the heads gives each the same weights. A step takes `accumulate` batches.
+    """
+
+    scheme: Scheme = "round-robin"
+    variant: Variant = "filtered-ce"
+    temperature: float = 1.0
+    fresh_heads: bool = False
+    independent: bool = True
+    accumulate: int = 1
+    precision: Precision = "fp32"
+
+
+COUPLED = TrainingMethod(independent=False)
+"""The method where a schedule names none: heads share one stream of random numbers and one gradient bound."""
+
+
 class TrainingSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Both stages, and what they share.
 
     `scale` bounds the random enlargement of training images, `photometric` the relative change of brightness, contrast
     and saturation. `class_weight_power` p weighs classes by (frequency)^-p. `distillation_alpha` weighs the filtered
-    cross entropy against the distillation term in stage 2.
+    cross entropy against the distillation term in stage 2. A `method` left out is COUPLED, and is left out of what is
+    written, so that the keys of trainings from before there was a choice still hold.
     """
 
     exit_dropout: StageSchedule
@@ -35,3 +73,9 @@ class TrainingSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
     pretrained: bool = True
     save_every: int = 25
+    method: TrainingMethod | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def chosen_method(self) -> TrainingMethod:
+        """The method, COUPLED where none is named."""
+        return COUPLED if self.method is msgspec.UNSET else self.method

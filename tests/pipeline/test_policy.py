@@ -3,7 +3,19 @@ import pytest
 import torch
 
 from device_profiler.errors import InputError
-from pipeline.policy import Confidence, Finish
+from pipeline.policy import Confidence, Finish, enhance_edges
+
+ALL_POLICIES = [
+    "mean",
+    "median",
+    "margin",
+    "entropy",
+    "share:0.6",
+    "quantile:0.1",
+    "patch:0.05",
+    "mean+edges",
+    "share:0.6+edges",
+]
 
 
 @pytest.fixture
@@ -26,9 +38,77 @@ def test_share_policy_is_the_share_of_sure_pixels(logits: torch.Tensor) -> None:
     np.testing.assert_allclose(Confidence("share:0.6")(logits), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("policy", ["median", "share", "share:", "share:1.5", "share:x", "mean:0.5"])
+def _pixels(logits: torch.Tensor, policy: str) -> np.ndarray:
+    """What the reductions below reduce, by NumPy: [N, h * w]."""
+    exponents = np.exp(logits.numpy().astype(np.float64))
+    probability = exponents / exponents.sum(axis=1, keepdims=True)
+    ordered = np.sort(probability, axis=1)
+    if policy == "margin":
+        return (ordered[:, -1] - ordered[:, -2]).reshape(len(logits), -1)
+    if policy == "entropy":
+        entropy = -(probability * np.log(probability)).sum(axis=1)
+        return (1 - entropy / np.log(probability.shape[1])).reshape(len(logits), -1)
+    return ordered[:, -1].reshape(len(logits), -1)
+
+
+@pytest.mark.parametrize("policy", ["margin", "entropy"])
+def test_policies_over_the_whole_distribution(logits: torch.Tensor, policy: str) -> None:
+    np.testing.assert_allclose(Confidence(policy)(logits), _pixels(logits, policy).mean(axis=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("policy", "share"), [("median", 0.5), ("quantile:0.1", 0.1), ("quantile:0.9", 0.9)])
+def test_quantiles_are_values_that_a_share_of_the_pixels_lies_below(
+    logits: torch.Tensor, policy: str, share: float
+) -> None:
+    pixels = np.sort(_pixels(logits, policy), axis=1)
+    expected = pixels[:, int(share * pixels.shape[1])]
+    np.testing.assert_allclose(Confidence(policy)(logits), expected, rtol=1e-5)
+    assert ((pixels < expected[:, None]).mean(axis=1) <= share).all()
+
+
+def test_the_patch_policy_finds_the_one_hard_region() -> None:
+    sure = torch.zeros(1, 3, 16, 16)
+    sure[:, 0] = 8.0
+    hard = sure.clone()
+    hard[:, :, 4:8, 8:12] = 0.0
+    mean, patch = Confidence("mean"), Confidence("patch:0.01")
+    assert mean(sure) - mean(hard) < 0.06
+    assert patch(sure) - patch(hard) > 0.6
+
+
+def test_edges_take_the_median_of_their_neighbourhood_and_nothing_else_changes() -> None:
+    generator = torch.Generator().manual_seed(2)
+    pixels = torch.rand(1, 6, 8, generator=generator)
+    logits = torch.zeros(1, 2, 6, 8)
+    logits[:, 1, :, 4:] = 1.0
+    enhanced = enhance_edges(pixels, logits)
+    padded = np.pad(pixels[0].numpy(), 2, mode="edge")
+    for y in range(6):
+        for x in range(8):
+            window = padded[y : y + 5 : 2, x : x + 5 : 2]
+            expected = np.median(window) if x in (3, 4) else pixels[0, y, x]
+            assert enhanced[0, y, x] == pytest.approx(float(expected))
+
+
+def test_edge_enhancement_makes_a_sharp_answer_surer_than_its_borders(logits: torch.Tensor) -> None:
+    maps = torch.full((1, 3, 12, 12), -4.0)
+    maps[:, 0, :, :6], maps[:, 1, :, 6:] = 4.0, 4.0
+    maps[:, :, :, 5:7] *= 0.05
+    plain, enhanced = Confidence("mean")(maps), Confidence("mean+edges")(maps)
+    assert enhanced > plain + 0.05
+    uniform = torch.zeros(1, 3, 12, 12)
+    assert torch.equal(Confidence("mean")(uniform), Confidence("mean+edges")(uniform))
+
+
+@pytest.mark.parametrize("policy", ALL_POLICIES)
+def test_confidences_lie_in_0_to_1_and_rise_with_certainty(logits: torch.Tensor, policy: str) -> None:
+    unsure, sure = (Confidence(policy)(logits * factor) for factor in (0.2, 20.0))
+    assert ((unsure >= 0) & (sure <= 1.0 + 1e-6)).all() and (sure > unsure).all()
+
+
+@pytest.mark.parametrize("policy", ["most", "share", "share:", "share:1.5", "share:x", "mean:0.5", "edges", "+edges"])
 def test_unknown_policies_are_refused(policy: str) -> None:
-    with pytest.raises(InputError, match="choose `mean` or `share:T`"):
+    with pytest.raises(InputError, match=r"choose `mean`, .*`share:T`"):
         Confidence(policy)
 
 
@@ -39,7 +119,7 @@ def test_finish_enlarges_before_it_decides(logits: torch.Tensor) -> None:
     assert torch.equal(labels.long(), enlarged.argmax(1))
 
 
-@pytest.mark.parametrize("module", [Confidence("mean"), Confidence("share:0.9"), Finish((64, 96))])
-def test_both_export_without_control_flow(module: torch.nn.Module, logits: torch.Tensor) -> None:
+@pytest.mark.parametrize("module", [*map(Confidence, ALL_POLICIES), Finish((64, 96))], ids=[*ALL_POLICIES, "finish"])
+def test_all_export_without_control_flow(module: torch.nn.Module, logits: torch.Tensor) -> None:
     program = torch.export.export(module.eval(), (logits,), strict=False)
     torch.testing.assert_close(program.module()(logits), module(logits))

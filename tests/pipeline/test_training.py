@@ -1,3 +1,7 @@
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -5,22 +9,19 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from killed_training import SCHEDULE, tiny_source, tiny_spec
 from safetensors.torch import load_file
 
 from device_profiler.errors import InputError
-from pipeline.data import DataAmounts, DataSource, load_source
-from pipeline.model import ModelSpec, build_model, design_model
+from pipeline.data import DataSource
+from pipeline.model import ModelSpec, build_model
 from pipeline.progress import Advance, SilentProgress
-from pipeline.training import StageSchedule, TrainingSchedule
-from pipeline.training.run import STATE, TrainingDiverged, train, training_key
-from pipeline.training.stages import Distillation, ExitDropout, plain_head
+from pipeline.training import TrainingMethod, TrainingSchedule
+from pipeline.training.run import STATE, RunOptions, TrainingDiverged, stage_one_key, train, training_key
+from pipeline.training.stages import BackboneStage, HeadStage, plain_head
 
-SCHEDULE = TrainingSchedule(
-    exit_dropout=StageSchedule(steps=5, batch=2, head_rate=2e-3, backbone_rate=5e-4, warmup=1, loss_stride=2),
-    distillation=StageSchedule(steps=4, batch=2, head_rate=2e-3, warmup=1, loss_stride=4),
-    save_every=2,
-    pretrained=False,
-)
+COUPLED = msgspec.structs.replace(SCHEDULE, method=msgspec.UNSET)
+Weights = dict[str, torch.Tensor]
 
 
 class InterruptedProgress:
@@ -42,74 +43,195 @@ class InterruptedProgress:
         pass
 
 
+def with_method(**change: object) -> TrainingSchedule:
+    return msgspec.structs.replace(SCHEDULE, method=TrainingMethod(**change))
+
+
+def weights(folder: Path) -> Weights:
+    return load_file(folder / "model.safetensors")
+
+
+def same(first: Weights, second: Weights, part: str = "") -> bool:
+    names = [name for name in first if name.startswith(part)]
+    assert names
+    return all(torch.equal(first[name], second[name]) for name in names)
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataSource]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield load_source("shapes", size=(32, 64), area=0, amounts=DataAmounts(8, 2, 2, 2))
+        yield tiny_source()
 
 
 @pytest.fixture(scope="module")
 def spec(source: DataSource) -> ModelSpec:
-    return design_model(source.classes.names, source.size, exits=3, heads=("lraspp-r4", "fcn-r1", "fcn-r4"))
+    return tiny_spec(source)
+
+
+@pytest.fixture(scope="module", params=[SCHEDULE, COUPLED], ids=["independent", "coupled"])
+def schedule(request: pytest.FixtureRequest) -> TrainingSchedule:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def undisturbed(spec: ModelSpec, source: DataSource, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(
+    spec: ModelSpec, source: DataSource, schedule: TrainingSchedule, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    train(spec, source, SCHEDULE, folder, SilentProgress())
-    return folder / "model.safetensors"
+    train(spec, source, schedule, folder, SilentProgress())
+    return folder
 
 
 def test_training_leaves_a_checkpoint_that_says_where_it_comes_from(
-    spec: ModelSpec, source: DataSource, undisturbed: Path
+    spec: ModelSpec, source: DataSource, schedule: TrainingSchedule, undisturbed: Path
 ) -> None:
-    checkpoint = train(spec, source, SCHEDULE, undisturbed.parent, InterruptedProgress(0))
+    checkpoint = train(spec, source, schedule, undisturbed, InterruptedProgress(0))
     training = checkpoint.description.training
     assert training is not None and training.data == "shapes" and training.steps == 9
-    assert training.training_key == training_key(spec, source.fingerprint, SCHEDULE)
-    assert sorted(path.name for path in undisturbed.parent.iterdir()) == ["model.json", "model.safetensors"]
+    assert training.training_key == training_key(spec, source.fingerprint, schedule)
+    assert sorted(path.name for path in undisturbed.iterdir()) == ["model.json", "model.safetensors"]
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 6, 8])
 def test_interrupted_training_resumes_to_the_same_weights(
-    spec: ModelSpec, source: DataSource, undisturbed: Path, tmp_path: Path, stop_after: int
+    spec: ModelSpec, source: DataSource, schedule: TrainingSchedule, undisturbed: Path, tmp_path: Path, stop_after: int
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(spec, source, SCHEDULE, tmp_path, InterruptedProgress(stop_after))
+        train(spec, source, schedule, tmp_path, InterruptedProgress(stop_after))
     assert (tmp_path / STATE).exists() == (stop_after > 2) and not (tmp_path / "model.json").exists()
-    train(spec, source, SCHEDULE, tmp_path, SilentProgress())
-    expected, resumed = load_file(undisturbed), load_file(tmp_path / "model.safetensors")
-    assert all(torch.equal(value, resumed[name]) for name, value in expected.items())
+    train(spec, source, schedule, tmp_path, SilentProgress())
+    assert same(weights(undisturbed), weights(tmp_path))
+
+
+def test_killed_training_resumes_to_the_same_weights(
+    spec: ModelSpec, source: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here.parents[1]), str(here)])
+    command = [sys.executable, str(here / "killed_training.py"), str(tmp_path / "run"), "10"]
+    killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, timeout=300)
+    assert killed.returncode == -signal.SIGKILL and not (tmp_path / "run" / "model.json").exists()
+    for folder in ("run", "whole"):
+        train(spec, source, SCHEDULE, tmp_path / folder, SilentProgress(), RunOptions(group_size=3))
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
 
 
 def test_the_state_of_another_training_is_not_resumed(
-    spec: ModelSpec, source: DataSource, undisturbed: Path, tmp_path: Path
+    spec: ModelSpec, source: DataSource, schedule: TrainingSchedule, undisturbed: Path, tmp_path: Path
 ) -> None:
-    other = msgspec.structs.replace(SCHEDULE, seed=1)
+    other = msgspec.structs.replace(schedule, seed=1)
     with pytest.raises(KeyboardInterrupt):
         train(spec, source, other, tmp_path, InterruptedProgress(4))
-    train(spec, source, SCHEDULE, tmp_path, SilentProgress())
-    expected, got = load_file(undisturbed), load_file(tmp_path / "model.safetensors")
-    assert all(torch.equal(value, got[name]) for name, value in expected.items())
+    train(spec, source, schedule, tmp_path, SilentProgress())
+    assert same(weights(undisturbed), weights(tmp_path))
 
 
-def test_the_key_changes_with_structure_data_and_schedule(spec: ModelSpec) -> None:
+def test_the_key_changes_with_structure_data_schedule_and_method(spec: ModelSpec, tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"any")
     keys = {
+        training_key(spec, "a", COUPLED),
+        training_key(spec, "b", COUPLED),
+        training_key(msgspec.structs.replace(spec, output_stride=32), "a", COUPLED),
+        training_key(spec, "a", msgspec.structs.replace(COUPLED, scale=(0.5, 2.0))),
         training_key(spec, "a", SCHEDULE),
-        training_key(spec, "b", SCHEDULE),
-        training_key(msgspec.structs.replace(spec, output_stride=32), "a", SCHEDULE),
-        training_key(spec, "a", msgspec.structs.replace(SCHEDULE, scale=(0.5, 2.0))),
+        training_key(spec, "a", with_method(variant="kd")),
+        training_key(spec, "a", COUPLED, tmp_path / "weights.pth"),
     }
-    assert len(keys) == 4 and training_key(spec, "a", SCHEDULE) in keys
+    assert len(keys) == 7
 
 
-def test_a_loss_that_is_no_number_stops_training_with_a_clear_line(
+def test_a_schedule_without_a_method_is_written_as_before_there_was_a_choice() -> None:
+    assert b"method" not in msgspec.json.encode(COUPLED)
+    assert msgspec.json.decode(msgspec.json.encode(SCHEDULE), type=TrainingSchedule) == SCHEDULE
+
+
+def test_any_subset_of_heads_gets_the_same_weights_whatever_trains_beside_it(
+    spec: ModelSpec, source: DataSource, tmp_path: Path
+) -> None:
+    few = tiny_spec(source, ("lraspp-r4", "fcn-r1"))
+    train(spec, source, SCHEDULE, tmp_path / "all", SilentProgress())
+    train(few, source, SCHEDULE, tmp_path / "few", SilentProgress())
+    assert same(weights(tmp_path / "few"), weights(tmp_path / "all"))
+    train(spec, source, SCHEDULE, tmp_path / "groups", SilentProgress(), RunOptions(group_size=2))
+    assert same(weights(tmp_path / "all"), weights(tmp_path / "groups"))
+
+
+def test_groups_of_heads_train_apart_and_the_last_one_collects_them(
+    spec: ModelSpec, source: DataSource, tmp_path: Path
+) -> None:
+    train(spec, source, SCHEDULE, tmp_path / "whole", SilentProgress())
+    for group, rest in ((2, "1, 3"), (1, "3")):
+        with pytest.raises(InputError, match=f"group {group} of 3 is trained; still to train: {rest}"):
+            options = RunOptions(group_size=3, only_group=group)
+            train(spec, source, SCHEDULE, tmp_path / "parts", SilentProgress(), options)
+    train(spec, source, SCHEDULE, tmp_path / "parts", SilentProgress(), RunOptions(group_size=3, only_group=3))
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_stage_one_is_shared_by_trainings_that_differ_behind_it(
+    spec: ModelSpec, source: DataSource, tmp_path: Path
+) -> None:
+    other = with_method(variant="kd", fresh_heads=True)
+    assert stage_one_key(spec, "a", SCHEDULE) == stage_one_key(spec, "a", other)
+    assert stage_one_key(spec, "a", SCHEDULE) != stage_one_key(spec, "a", with_method(scheme="end-to-end"))
+    shared = RunOptions(shared=tmp_path / "shared")
+    train(spec, source, SCHEDULE, tmp_path / "first", SilentProgress(), shared)
+    train(spec, source, other, tmp_path / "second", SilentProgress(), shared)
+    train(spec, source, other, tmp_path / "alone", SilentProgress())
+    assert len(list((tmp_path / "shared").iterdir())) == 1
+    assert same(weights(tmp_path / "alone"), weights(tmp_path / "second"))
+    assert same(weights(tmp_path / "first"), weights(tmp_path / "second"), "blocks")
+    assert not same(weights(tmp_path / "first"), weights(tmp_path / "second"), "heads.0.fcn-r1")
+
+
+def test_two_half_batches_make_one_step(spec: ModelSpec, source: DataSource, tmp_path: Path) -> None:
+    halves = msgspec.structs.replace(
+        with_method(accumulate=2, scheme="none"),
+        distillation=msgspec.structs.replace(SCHEDULE.distillation, batch=1),
+    )
+    checkpoint = train(spec, source, halves, tmp_path / "halves", SilentProgress())
+    train(spec, source, with_method(scheme="none"), tmp_path / "whole", SilentProgress())
+    assert checkpoint.description.training is not None
+    first, second = weights(tmp_path / "halves"), weights(tmp_path / "whole")
+    assert same(first, second, "blocks") and not same(first, second, "heads.0.fcn-r4")
+
+
+def test_curves_are_kept_for_tensorboard(spec: ModelSpec, source: DataSource, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from pipeline.training.log import TensorBoardLog
+
+    with TensorBoardLog(tmp_path / "curves") as log:
+        train(spec, source, SCHEDULE, tmp_path / "run", SilentProgress(), RunOptions(log=log))
+    events = EventAccumulator(str(tmp_path / "curves"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("stage2/loss")] == [1, 2, 3, 4]
+
+
+def test_a_loss_that_is_no_number_stops_training_names_the_batch_and_keeps_the_last_state(
+    spec: ModelSpec, source: DataSource, tmp_path: Path
+) -> None:
+    wild = msgspec.structs.replace(SCHEDULE.distillation, head_rate=float("inf"), warmup=0)
+    bad = msgspec.structs.replace(SCHEDULE, distillation=wild)
+    message = (
+        r"the loss of exit1 lraspp-r4 is nan at step 2 .*batch of train-\d+, train-\d+; .*lower the learning rates"
+    )
+    with pytest.raises(TrainingDiverged, match=message):
+        train(spec, source, bad, tmp_path, SilentProgress())
+    kept = load_file(tmp_path / STATE)
+    assert all(torch.isfinite(value).all() for value in kept.values())
+
+
+def test_a_state_with_weights_that_are_no_numbers_is_never_kept(
     spec: ModelSpec, source: DataSource, tmp_path: Path
 ) -> None:
     wild = msgspec.structs.replace(SCHEDULE.exit_dropout, head_rate=float("inf"), warmup=0)
-    with pytest.raises(TrainingDiverged, match=r"the loss is nan at step 2 .*lower the learning rates"):
-        train(spec, source, msgspec.structs.replace(SCHEDULE, exit_dropout=wild), tmp_path, SilentProgress())
+    bad = msgspec.structs.replace(SCHEDULE, exit_dropout=wild, save_every=1)
+    with pytest.raises(TrainingDiverged, match="a weight is no finite number after step 1"):
+        train(spec, source, bad, tmp_path, SilentProgress())
+    assert not (tmp_path / STATE).exists()
 
 
 def test_data_of_another_size_or_with_other_classes_is_refused(
@@ -120,36 +242,64 @@ def test_data_of_another_size_or_with_other_classes_is_refused(
             train(msgspec.structs.replace(spec, **change), source, SCHEDULE, tmp_path, SilentProgress())
 
 
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"independent": False}, RunOptions(group_size=2), "need independent heads"),
+        ({"temperature": 0.0}, RunOptions(), "temperature 0"),
+        ({"precision": "fp16"}, RunOptions(), "fp16 needs a GPU"),
+    ],
+)
+def test_a_method_that_contradicts_itself_is_refused(
+    spec: ModelSpec, source: DataSource, tmp_path: Path, change: dict[str, object], options: RunOptions, message: str
+) -> None:
+    if torch.cuda.is_available() and "precision" in change:
+        pytest.skip("fp16 is offered here")
+    with pytest.raises(InputError, match=message):
+        train(spec, source, with_method(**change), tmp_path, SilentProgress(), options)
+
+
 def _batch(source: DataSource) -> tuple[torch.Tensor, torch.Tensor]:
     images = torch.rand(2, 3, *source.size, generator=torch.Generator().manual_seed(0)) * 255
     return images, torch.arange(2 * 32 * 64).reshape(2, 32, 64) % 5
 
 
-def test_stage_one_moves_the_backbone_and_one_early_exit_in_turn(spec: ModelSpec, source: DataSource) -> None:
-    model = build_model(spec)
-    stage = ExitDropout(model, source, SCHEDULE)
-    stage.prepare()
-    moved = []
-    for step in range(3):
-        model.zero_grad()
-        stage.loss(step, *_batch(source)).backward()
-        moved.append({name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0})
-    heads = [
-        {name.split(".")[1:3][0] + "/" + name.split(".")[2] for name in names if "heads" in name} for names in moved
-    ]
-    assert heads == [{"0/fcn-r1", "2/lraspp-r4"}, {"1/fcn-r1", "2/lraspp-r4"}, {"0/fcn-r1", "2/lraspp-r4"}]
-    assert all(any(name.startswith("blocks.0") for name in names) for names in moved)
-
-
-def test_stage_two_moves_every_other_head_and_leaves_backbone_and_teacher_untouched(
-    spec: ModelSpec, source: DataSource
+@pytest.mark.parametrize(
+    ("scheme", "exits"),
+    [
+        ("round-robin", [{0, 2}, {1, 2}, {0, 2}, {1, 2}]),
+        ("divisors", [{0, 2}, {0, 1, 2}, {0, 2}, {0, 1, 2}]),
+        ("end-to-end", [{0, 1, 2}] * 4),
+        ("last-exit", [{2}] * 4),
+    ],
+)
+def test_stage_one_moves_the_backbone_and_the_exits_that_its_scheme_names(
+    spec: ModelSpec, source: DataSource, scheme: str, exits: list[set[int]]
 ) -> None:
     model = build_model(spec)
-    stage = Distillation(model, source, SCHEDULE)
+    stage = BackboneStage(model, source, with_method(scheme=scheme))
+    stage.prepare()
+    for step, expected in enumerate(exits):
+        model.zero_grad()
+        for objective in stage.objectives(step, *_batch(source), seed=0):
+            objective.loss.backward()
+        moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+        heads = {(int(name.split(".")[1]), name.split(".")[2]) for name in moved if name.startswith("heads")}
+        assert heads == {(e, plain_head(spec, e)) for e in expected}
+        assert any(name.startswith("blocks.0") for name in moved)
+
+
+@pytest.mark.parametrize("independent", [True, False])
+def test_stage_two_moves_every_other_head_and_leaves_backbone_and_teacher_untouched(
+    spec: ModelSpec, source: DataSource, independent: bool
+) -> None:
+    model = build_model(spec)
+    stage = HeadStage(model, source, with_method(independent=independent))
     stage.prepare()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimizer = torch.optim.SGD(stage.parameter_groups(), lr=0.1)
-    stage.loss(0, *_batch(source)).backward()
+    for objective in stage.objectives(0, *_batch(source), seed=0):
+        objective.loss.backward()
     optimizer.step()
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     heads = {tuple(name.split(".")[1:3]) for name in changed}
@@ -157,5 +307,8 @@ def test_stage_two_moves_every_other_head_and_leaves_backbone_and_teacher_untouc
     assert heads == {(str(e), h) for e in range(3) for h in spec.heads[e]} - {("2", "lraspp-r4")}
 
 
-def test_the_plain_head_is_the_least_reduced_fcn_but_at_the_last_exit_the_full_networks(spec: ModelSpec) -> None:
+def test_the_plain_head_is_the_least_reduced_fcn_but_at_the_last_exit_the_full_networks(
+    spec: ModelSpec, source: DataSource
+) -> None:
     assert [plain_head(spec, index) for index in range(3)] == ["fcn-r1", "fcn-r1", "lraspp-r4"]
+    assert plain_head(tiny_spec(source, ("lraspp-r4", "fcn-r1-b2", "fcn-r2")), 0) == "fcn-r2"

@@ -4,7 +4,7 @@ import pytest
 from pipeline.data.source import Split
 from pipeline.training import StageSchedule
 from pipeline.training.batches import Augmentation, BatchStream
-from pipeline.training.run import rate_factor
+from pipeline.training.loop import rate_factor
 
 SIZE = (32, 48)
 
@@ -70,3 +70,11 @@ def test_rates_warm_up_and_fall_to_nothing() -> None:
     factors = [rate_factor(step, schedule) for step in range(100)]
     assert factors[0] < 0.1 and max(factors) == factors[10] < 1 and factors[-1] < 0.02
     assert factors[55] == pytest.approx(0.45**0.9)
+
+
+def test_processes_share_the_images_of_a_batch(split: Split) -> None:
+    stream = _stream(split, photometric=0.3)
+    whole = stream.make(1)
+    shares = [BatchStream(split, stream.augmentation, 3, (0, 1), rank, 3).make(1) for rank in range(3)]
+    assert [share.ids for share in shares] == [(name,) for name in whole.ids]
+    assert all(np.array_equal(share.images[0], image) for share, image in zip(shares, whole.images, strict=True))

@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from pipeline.data.source import Split
 from pipeline.training.losses import IGNORED, Teacher, class_weights, segmentation_loss, thin_labels
+from pipeline.training.schedule import Variant
 
 
 @pytest.fixture
@@ -37,6 +38,21 @@ def test_the_distillation_term_is_the_divergence_from_the_teacher(labels: torch.
     teacher = Teacher(teacher_logits, labels, torch.ones(3), alpha=0.0)
     torch.testing.assert_close(teacher.loss(logits), expected)
     torch.testing.assert_close(teacher.loss(teacher_logits), torch.tensor(0.0), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("variant", ["none", "kd", "filtered-ce", "filtered-kl", "filtered-both"])
+def test_each_variant_filters_the_terms_that_it_names(labels: torch.Tensor, variant: Variant) -> None:
+    teacher_logits, logits, temperature = _logits(0) * 2, _logits(1), 2.0
+    labelled = labels != IGNORED
+    right = (teacher_logits.argmax(1) == labels) & labelled
+    learned = functional.cross_entropy(logits, labels.clamp(min=0), reduction="none")
+    soft, answer = (logits / temperature).log_softmax(1), (teacher_logits / temperature).log_softmax(1)
+    pulled = temperature**2 * functional.kl_div(soft, answer, log_target=True, reduction="none").sum(1)
+    cross_entropy = learned[right if variant in ("filtered-ce", "filtered-both") else labelled].sum() / labelled.sum()
+    divergence = pulled[right if variant in ("filtered-kl", "filtered-both") else labelled].sum() / labelled.sum()
+    expected = cross_entropy if variant == "none" else 0.3 * cross_entropy + 0.7 * divergence
+    teacher = Teacher(teacher_logits, labels, torch.ones(3), 0.3, variant, temperature)
+    torch.testing.assert_close(teacher.loss(logits), expected)
 
 
 def test_ignored_pixels_count_nowhere(labels: torch.Tensor) -> None:

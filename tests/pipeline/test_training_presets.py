@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from device_profiler.errors import InputError
+from device_profiler.files import sha256_bytes
 from pipeline.checkpoint import load_model
 from pipeline.data import load_source
 from pipeline.evaluation import evaluate, majority_guess
@@ -38,6 +39,49 @@ def test_quick_has_six_exits_and_at_most_four_heads() -> None:
     assert (
         quick.exits == 6 and len(quick.heads) <= 4 and {head.split("-")[0] for head in quick.heads} == {"fcn", "lraspp"}
     )
+
+
+def test_a_preset_of_ones_own_changes_what_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'base = "smoke"\nheads = ["fcn-*"]\npolicy = "share:0.9"\n[training]\nseed = 3\n[training.method]\n'
+        'variant = "kd"\n[training.distillation]\nsteps = 7\n'
+    )
+    mine, smoke = find_preset(str(path)), find_preset("smoke")
+    assert mine.heads == ("fcn-*",) and mine.policy == "share:0.9" and mine.area == smoke.area and mine.name == "mine"
+    assert mine.training.exit_dropout == smoke.training.exit_dropout
+    assert mine.training.distillation.steps == 7 and mine.training.distillation.batch == 8
+    assert mine.training.chosen_method.variant == "kd" and mine.training.chosen_method.independent
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("exits = 'three'", r"mine\.toml: Expected `int`"),
+        ("exit = 3", "unknown field `exit`.*a preset has name, data"),
+        ("[training.method]\nvariant = 'all'", "Invalid enum value 'all'"),
+        ("base = 'turbo'", "base = 'turbo'; choose one of smoke"),
+        ("exits =", "is no valid TOML"),
+    ],
+)
+def test_a_preset_file_that_is_wrong_is_refused_by_field(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "mine.toml").write_text(content)
+    with pytest.raises(InputError, match=message):
+        find_preset(str(tmp_path / "mine.toml"))
+
+
+def test_a_preset_file_that_is_missing_is_named() -> None:
+    with pytest.raises(InputError, match=r"can't read the preset absent\.toml"):
+        find_preset("absent.toml")
+
+
+def test_keys_of_the_cached_trainings_still_hold() -> None:
+    """Recorded before there was a choice of method: cached checkpoints are found by these."""
+    recorded = {"smoke": "352514cb", "quick": "b3d04179"}
+    for name, expected in recorded.items():
+        written = msgspec.to_builtins(find_preset(name))
+        del written["policy"]
+        assert sha256_bytes(msgspec.json.encode(written))[:8] == expected
 
 
 @pytest.mark.slow

@@ -1,0 +1,103 @@
+"""Which trainings answer which open question of the method: a plan is a list of runs, declared as data."""
+
+from dataclasses import dataclass, replace
+
+from pipeline.data.source import DataAmounts
+from pipeline.training.schedule import StageSchedule, TrainingMethod, TrainingSchedule
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Data, network and steps that all runs of a plan share. `size` is (height, width)."""
+
+    name: str
+    data: str
+    size: tuple[int, int]
+    amounts: DataAmounts
+    backbone: str
+    heads: tuple[str, ...]
+    exits: int
+    steps: tuple[int, int]  # of both stages
+    batch: int
+    pretrained: bool = True
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: `question` groups what the table compares; the seed is added by the runner."""
+
+    question: str
+    label: str
+    method: TrainingMethod
+    alpha: float = 0.5
+    output_stride: int = 16
+
+    def schedule(self, effort: Effort, seed: int) -> TrainingSchedule:
+        """The schedule of this run."""
+        first, second = effort.steps
+        return TrainingSchedule(
+            exit_dropout=StageSchedule(
+                steps=first, batch=effort.batch, head_rate=2e-3, backbone_rate=5e-4, warmup=first // 50, loss_stride=2
+            ),
+            distillation=StageSchedule(
+                steps=second, batch=effort.batch, head_rate=2e-3, warmup=second // 50, loss_stride=4
+            ),
+            distillation_alpha=self.alpha,
+            seed=seed,
+            pretrained=effort.pretrained,
+            method=self.method,
+        )
+
+
+DEFAULT = TrainingMethod()
+"""What every question varies one thing of."""
+
+
+def runs(output_strides: tuple[int, ...]) -> list[Run]:
+    """Every run, for each form of the backbone: light (16 or 32) and dilated (8)."""
+    return [
+        replace(run, question=f"{run.question}, output stride {stride}", output_stride=stride)
+        for stride in output_strides
+        for run in _one_form()
+    ]
+
+
+def _one_form() -> list[Run]:
+    schemes = [
+        Run("stage 1", "exit-dropout (a), round robin", DEFAULT),
+        Run("stage 1", "exit-dropout (b), divisors", TrainingMethod(scheme="divisors")),
+        Run("stage 1", "end to end, all exits", TrainingMethod(scheme="end-to-end")),
+        Run("stage 1", "single exit, then frozen", TrainingMethod(scheme="last-exit")),
+    ]
+    variants = [
+        Run("distillation", "none", TrainingMethod(variant="none")),
+        Run("distillation", "KD", TrainingMethod(variant="kd")),
+        Run("distillation", "filtered CE", DEFAULT),
+        Run("distillation", "filtered KL", TrainingMethod(variant="filtered-kl")),
+        Run("distillation", "filtered CE and KL", TrainingMethod(variant="filtered-both")),
+    ]
+    weights = [Run("alpha", f"{alpha:g}", DEFAULT, alpha) for alpha in (0.25, 0.5, 0.75)]
+    temperatures = [Run("temperature", f"{t:g}", TrainingMethod(temperature=t)) for t in (1.0, 2.0, 4.0)]
+    heads = [
+        Run("heads of stage 1", "reused", DEFAULT),
+        Run("heads of stage 1", "started anew", TrainingMethod(fresh_heads=True)),
+    ]
+    return [*schemes, *variants, *weights, *temperatures, *heads]
+
+
+EFFORTS = {
+    "smoke": Effort(
+        "smoke", "shapes", (64, 64), DataAmounts(32, 8, 2, 8), "mobilenet_v3_small", ("lraspp-r4", "fcn-r4"), 3,
+        (6, 4), 2, pretrained=False,
+    ),
+    "quick": Effort(
+        "quick", "", (192, 256), DataAmounts(2400, 200, 160, 240), "efficientnet_lite0",
+        ("lraspp-r1", "lraspp-r2", "fcn-r1", "fcn-r4"), 6, (600, 240), 8,
+    ),
+    "long": Effort(
+        "long", "", (192, 256), DataAmounts(6000, 200, 160, 240), "efficientnet_lite0",
+        ("lraspp-r1", "lraspp-r2", "lraspp-r4", "dsaspp-r1", "dsaspp-r4", "fcn-r1", "fcn-r4", "fcn-r1-b1"), 6,
+        (3600, 1200), 8,
+    ),
+}
+"""Without data of its own, an effort takes what --data names. 256x192 stands for CamVid's 480x360: multiples of 32."""
