@@ -258,6 +258,7 @@ KERNELS: Mapping[str, Kernel] = {
     "relu": lambda op: op.tensor().relu(),
     "relu6": lambda op: op.tensor().clamp(0, 6),
     "clip": lambda op: op.tensor().clamp(float(op.setting("alpha")), float(op.setting("beta"))),
+    "thresholded_relu": lambda op: op.tensor() * (op.tensor() >= float(op.setting("alpha"))),
     "sigmoid": lambda op: op.tensor().sigmoid(),
     "sigmoid_hard": lambda op: (op.tensor() * op.setting("alpha") + op.setting("beta")).clamp(0, 1),
     "silu": lambda op: functional.silu(op.tensor()),
