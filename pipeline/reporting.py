@@ -49,7 +49,9 @@ from pipeline.report import (
     timing_of,
     write_report,
 )
-from pipeline.report.record import ConstraintKind, PartKind, Setting
+from pipeline.report.candidate import Setting
+from pipeline.report.record import ConstraintKind
+from pipeline.report.timing import PartKind
 from pipeline.search.configuration import Candidate as Found
 from pipeline.search.configuration import Configuration
 from pipeline.search.evaluate import evaluate_configuration, head_indices, route_costs, routed_overlap

@@ -1,40 +1,31 @@
 """The report of a run: `RunReport` on disk (report.json), and one HTML page made from it that opens offline."""
 
-from pipeline.report.page import render, render_comparison
-from pipeline.report.pictures import encode_confidence, encode_labels, encode_photo
-from pipeline.report.record import (
-    ArtifactFacts,
+from pipeline.report.candidate import (
     Candidate,
     Choice,
-    Constraint,
-    DataFacts,
-    EntryFacts,
-    Example,
-    ExampleStep,
     ExitGroup,
     ExitScore,
     FrontFacts,
     MajorityGuess,
+    Score,
+    Sensitivity,
+    Whole,
+)
+from pipeline.report.example import Example, ExampleStep
+from pipeline.report.page import render, render_comparison
+from pipeline.report.pictures import encode_confidence, encode_labels, encode_photo
+from pipeline.report.proof import (
+    ArtifactFacts,
+    EntryFacts,
     ParityCheck,
-    PartTiming,
-    PathTiming,
     PrecisionScore,
     QuantisationFacts,
-    Repeat,
-    Reused,
-    RunReport,
-    Score,
-    SearchFacts,
-    Sensitivity,
     ShippedFacts,
-    StageTime,
     TensorFacts,
-    Timing,
-    TimingSource,
-    Whole,
-    timing_of,
 )
+from pipeline.report.record import Constraint, DataFacts, Repeat, Reused, RunReport, SearchFacts, StageTime
 from pipeline.report.storage import HTML_NAME, JSON_NAME, read_report, write_report
+from pipeline.report.timing import PartTiming, PathTiming, Timing, TimingSource, timing_of
 
 __all__ = [
     "HTML_NAME",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import altair as alt
 
 from pipeline.report import wording
+from pipeline.report.candidate import Candidate
 from pipeline.report.figures import PathStep, full_path, is_strongest_single, thinned
 from pipeline.report.palette import (
     CHOSEN,
@@ -21,7 +22,7 @@ from pipeline.report.palette import (
     Series,
     Theme,
 )
-from pipeline.report.record import Candidate, RunReport
+from pipeline.report.record import RunReport
 
 Specification = dict[str, object]
 Row = dict[str, str | float | None]

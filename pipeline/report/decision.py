@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from pipeline.report import wording
+from pipeline.report.candidate import Candidate, Score, Whole
 from pipeline.report.figures import SpeedUp, expected, final_score, is_strongest_single, speed_up, worst
-from pipeline.report.record import Candidate, RunReport, Score, Timing, Whole
+from pipeline.report.record import RunReport
+from pipeline.report.timing import Timing
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import tomllib
 import msgspec
 
 from pipeline.report import wording
+from pipeline.report.candidate import Candidate, Choice, Setting
 from pipeline.report.figures import reached_ns
-from pipeline.report.record import Candidate, Choice, RunReport, Setting
+from pipeline.report.record import RunReport
 
 DECIDED_ANEW = ("setting", "run", "max-latency", "max-worst-latency", "min-miou", "max-drop", "max-cost", "deadline")
 """Options of the run that a picked point replaces."""

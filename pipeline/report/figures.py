@@ -3,17 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.report.record import (
-    Candidate,
-    Choice,
-    Constraint,
-    PartTiming,
-    RunReport,
-    Score,
-    Timing,
-    TimingSource,
-    Whole,
-)
+from pipeline.report.candidate import Candidate, Choice, Score, Whole
+from pipeline.report.record import Constraint, RunReport
+from pipeline.report.timing import PartTiming, Timing, TimingSource
 
 
 def final_score(candidate: Candidate) -> Score:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from pipeline.report import wording
+from pipeline.report.example import Example, ExampleStep
 from pipeline.report.palette import IGNORED, Rgb, class_colours, css, readable_on
 from pipeline.report.pictures import Labels, confidence_uri, data_uri, decode_labels, errors_uri, mask_uri, regions
-from pipeline.report.record import Example, ExampleStep, RunReport
+from pipeline.report.record import RunReport
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,11 @@ from dataclasses import dataclass
 
 from mobile_export.manifest import Certificate
 from pipeline.report import wording
+from pipeline.report.candidate import Candidate, Choice, ExitGroup, ExitScore, Sensitivity
 from pipeline.report.figures import PathStep, check_constraint, full_path, part_name, parts_error, thinned
-from pipeline.report.record import (
-    Candidate,
-    Choice,
-    ExitGroup,
-    ExitScore,
-    PartTiming,
-    PathTiming,
-    PrecisionScore,
-    QuantisationFacts,
-    RunReport,
-    Sensitivity,
-    StageTime,
-)
+from pipeline.report.proof import PrecisionScore, QuantisationFacts
+from pipeline.report.record import RunReport, StageTime
+from pipeline.report.timing import PartTiming, PathTiming
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from pipeline.report.record import Choice, Constraint, Score, Timing, TimingSource
+from pipeline.report.candidate import Choice, Score
+from pipeline.report.record import Constraint
+from pipeline.report.timing import Timing, TimingSource
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
 
