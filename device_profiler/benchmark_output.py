@@ -48,6 +48,7 @@ class RunStatistics:
 class BenchmarkOutput:
     """One launch that ended well. `delegate`: who took the graph, or None; `complete`: all of it.
 
+    `inferences`: how often the graph ran altogether, warm-up included.
     `memory_kb`: growth of the footprint, as the tool estimates it; 0 where it does not tell.
     """
 
@@ -57,6 +58,7 @@ class BenchmarkOutput:
     delegate: str | None
     complete: bool
     memory_kb: int
+    inferences: int
 
 
 def parse_output(text: str) -> BenchmarkOutput | None:
@@ -73,6 +75,7 @@ def parse_output(text: str) -> BenchmarkOutput | None:
         delegate=taken[1] if taken else None,
         complete=bool(taken and taken[2] == "completely" and not _REFUSED.search(text)),
         memory_kb=round(float(memory[2]) * _MB_KB) if memory else 0,
+        inferences=sum(_statistics(line).count for line in statistics),
     )
 
 

@@ -50,11 +50,18 @@ VerdictKind = Literal["PROVEN", "PLAUSIBLE", "REFUTED"]
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Whether an accelerator really ran: see `verdict`. `reasons`: what speaks for it and against it, a line each."""
+    """Whether an accelerator really ran: see `verdict`. `reasons`: what speaks for it and against it, a line each.
+
+    `emulated`: the phone was; such a verdict is about a stand-in.
+    """
 
     kind: VerdictKind
     unit: str
     reasons: tuple[str, ...]
+    emulated: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({'emulated ' if self.emulated else ''}{self.unit})"
 
 
 class Measurement(msgspec.Struct, frozen=True):

@@ -70,7 +70,8 @@ class Profile(msgspec.Struct, frozen=True):
 class ProfileRequest:
     """What a profiling process needs: structure, policy, target, where the phone and the store are, and the lease.
 
-    `tool`: LiteRT's benchmark_model, where that is to measure instead of our runners.
+    `tool`: LiteRT's benchmark_model, where that is to measure instead of our runners. `allow_fallback`: keep figures
+    that the target's unit did not give alone.
     """
 
     spec: ModelSpec
@@ -80,11 +81,11 @@ class ProfileRequest:
     lease_token: str | None = None
     store: str | None = None
     tool: BenchmarkTool | None = None
+    allow_fallback: bool = False
 
-    @property
-    def protocol(self) -> str:
-        """What a kept figure must agree in to be used again."""
-        return tool_protocol(self.tool) if self.tool else protocol_version(self.target)
+    def protocol(self, clock: str) -> str:
+        """What a kept figure must agree in to be used again, on a phone with this kind of clock."""
+        return tool_protocol(self.tool) if self.tool else protocol_version(self.target, clock)
 
 
 class BackgroundProfile:
@@ -209,11 +210,16 @@ def _structures(programs: Mapping[str, Program], request: ProfileRequest) -> dic
 
 
 def _known(structure: str, device: Device, request: ProfileRequest, store: Store) -> PartProfile | None:
-    measurement = store.get(structure, device.identity.fingerprint, request.target.name, request.protocol)
+    identity = device.identity
+    measurement = store.get(structure, identity.fingerprint, request.target.name, request.protocol(identity.clock))
     operators = store.operators(structure)
-    if measurement is None or operators is None:
+    if measurement is None or operators is None or (_fell_back(measurement) and not request.allow_fallback):
         return None
     return PartProfile(measurement.entry, structure, measurement, operators, reused=True)
+
+
+def _fell_back(measurement: Measurement) -> bool:
+    return measurement.verdict is not None and measurement.verdict.kind == "REFUTED"
 
 
 def export_parts(parts: Parts, entries: Sequence[str]) -> ExportedParts:
@@ -266,7 +272,9 @@ def _measured(exported: ExportedParts, workloads: Sequence[Workload], device: De
     """Measured by our runners, every output compared with this machine's; or by the tool, which gives no outputs."""
     target, tool = exported.request.target, exported.request.tool
     if tool:
-        return measure_with_tool(device, target, tool, exported.file, workloads)
+        return measure_with_tool(
+            device, target, tool, exported.file, workloads, allow_fallback=exported.request.allow_fallback
+        )
     measured = measure_calls(device, target, exported.file, workloads)
     for work, found in zip(workloads, measured, strict=True):
         entry = work.call.entry

@@ -28,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_phone_arguments(parser)
     parser.add_argument("--tool", type=Path, metavar="PATH",
                         help="measure with LiteRT's benchmark_model (android_aarch64), which reaches NPUs by NNAPI")
+    parser.add_argument("--allow-fallback", action="store_true", help="with --tool: keep figures that the target's "
+                        "unit did not give alone, under the name of what ran (otherwise exit code 5)")
 
 
 def handle(arguments: argparse.Namespace) -> int:
@@ -50,7 +52,8 @@ def handle(arguments: argparse.Namespace) -> int:
     network = prepare_network(request, workspace)
     model = load_model(target.device_model) if target.device_model and not tool else None
     if requested == (ALL,) or len(requested) > 1:
-        asked = ProfileRequest(network.spec, network.policy, target, "", store=arguments.store, tool=tool)
+        asked = ProfileRequest(network.spec, network.policy, target, "", store=arguments.store, tool=tool,
+                               allow_fallback=arguments.allow_fallback)
         with open_fleet(requested, target, require_device=arguments.require_device) as fleet:
             return profile_phones(asked, network, fleet, model, workspace, arguments.json)
     with open_device(requested[0], target, require_device=arguments.require_device) as device, Store(
@@ -58,7 +61,8 @@ def handle(arguments: argparse.Namespace) -> int:
     ) as store:
         if device.warning:
             warn(device.warning)
-        asked = ProfileRequest(network.spec, network.policy, target, device.identity.address, tool=tool)
+        asked = ProfileRequest(network.spec, network.policy, target, device.identity.address, tool=tool,
+                               allow_fallback=arguments.allow_fallback)
         with workspace.progress.task("profiling parts on the phone", 1) as advance:
             profile = profile_parts(asked, device, store)
             advance(1, "")
@@ -74,6 +78,7 @@ def handle(arguments: argparse.Namespace) -> int:
     }
     lines = [
         f"{entry:<22} {format_duration(part.measurement.median_ns):>10}  {part.measurement.provenance}"
+        f"{f'  {part.measurement.verdict}' if part.measurement.verdict else ''}"
         f"{'  (from the store)' if part.reused else ''}"
         for entry, part in profile.parts.items()
     ]

@@ -1,6 +1,7 @@
 """benchmark_model on the emulated phone: a stand-in prints what the real one prints, and fails as it can fail."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,14 @@ for word in "$@"; do
 done
 [ -r "$graph" ] || { echo "ERROR: Failed to load model $graph"; exit 1; }
 wanted=" --use_nnapi=true --nnapi_accelerator_name=google-edgetpu --require_full_delegation=true "
-case $flags in *"$wanted"*) ;; *) exit 2 ;; esac
 typical=2225
 [ "$entry" = head_0 ] && typical=1225
+counter=/sys/class/edgetpu/edgetpu-soc/device/inference_count
+case $flags in
+  *"$wanted"*) [ -w $counter ] && { read -r a b < $counter; echo "$a $((b + COUNTED))" > $counter; } ;;
+  *" --use_nnapi=false --use_gpu=false --use_xnnpack=true "*) typical=$((typical * CONTROL)) ;;
+  *) exit 2 ;;
+esac
 sed "s/median=2225/median=$typical/" <<'END'
 OUTPUT
 END
@@ -54,22 +60,63 @@ def stand_in(folder: Path, script: str) -> Path:
     return path
 
 
+def working(counted: int = 668, control: int = 4) -> str:
+    """One that works: `counted` by the phone's counter of inferences a launch (668 run), `control` times as slow on
+    the CPU."""
+    text = STAND_IN.replace("COUNTED", str(counted)).replace("CONTROL", str(control))
+    return text.replace("OUTPUT\n", (GOLDEN / "nnapi.txt").read_text())
+
+
+@pytest.fixture
+def counter(device: Device) -> Iterator[None]:
+    """The phone has a counter of inferences, of two cores, as a Pixel's TPU has."""
+    folder = "/sys/class/edgetpu/edgetpu-soc/device"
+    device.transport.shell(f"mkdir -p {folder} && echo 7 100 > {folder}/inference_count")
+    yield
+    device.transport.shell("rm -rf /sys/class/edgetpu")
+
+
 def printing(golden: str, then: str) -> str:
     return f"#!/system/bin/sh\ncat <<'END'\n{(GOLDEN / f'{golden}.txt').read_text()}END\n{then}\n"
 
 
 def test_every_entry_gets_its_figure(device: Device, graph: Path, tmp_path: Path) -> None:
-    script = STAND_IN.replace("OUTPUT\n", (GOLDEN / "nnapi.txt").read_text())
-    tool = find_tool(stand_in(tmp_path, script))
+    tool = find_tool(stand_in(tmp_path, working()))
     block, head = measure_with_tool(device, NPU, tool, graph, WORKLOADS, launches=2)
     assert (block.samples_ns, head.samples_ns) == ((2_225_000,) * 2, (1_225_000,) * 2)
     assert (block.key, block.entry, block.requested_unit, block.actual_unit) == ("key block_0", "block_0", "npu", "npu")
     assert (block.load_ns, block.first_ns, block.provenance) == (93_252_000, 4_021_000, "emulated")
     assert "median of one launch" in block.note and "NNAPI" in block.note
+    assert block.verdict is not None and str(block.verdict) == "PLAUSIBLE (emulated npu)"
     with Store(tmp_path / "store.sqlite") as store:
         store.add_all([block, head])
         kept = store.get("key head_0", device.identity.fingerprint, NPU.name, tool_protocol(tool))
     assert kept == head
+
+
+@pytest.mark.usefixtures("counter")
+def test_a_counter_that_grows_with_the_runs_proves_the_unit(device: Device, graph: Path, tmp_path: Path) -> None:
+    tool = find_tool(stand_in(tmp_path, working()))
+    (block,) = measure_with_tool(device, NPU, tool, graph, WORKLOADS[:1], launches=2)
+    assert block.verdict is not None and (block.verdict.kind, block.verdict.emulated) == ("PROVEN", True)
+    assert "the counter of inferences grew by 1336, exactly the runs" in block.verdict.reasons
+    assert any("the phone is emulated" in reason for reason in block.verdict.reasons)
+
+
+@pytest.mark.usefixtures("counter")
+def test_a_silent_fallback_is_refused_and_kept_only_under_the_cpus_name(
+    device: Device, graph: Path, tmp_path: Path
+) -> None:
+    tool = find_tool(stand_in(tmp_path, working(counted=0, control=1)))
+    with pytest.raises(VerificationError, match=r"block_0 did not run on the NPU: .*grew by 0, there were 668 runs"):
+        measure_with_tool(device, NPU, tool, graph, WORKLOADS[:1], launches=1)
+    lenient = working(counted=0, control=1).replace(" --require_full_delegation=true", "")
+    (block,) = measure_with_tool(
+        device, NPU, find_tool(stand_in(tmp_path, lenient)), graph, WORKLOADS[:1], launches=1, allow_fallback=True
+    )
+    assert (block.requested_unit, block.actual_unit) == ("npu", "cpu")
+    assert block.verdict is not None and block.verdict.kind == "REFUTED"
+    assert any("not distinct" in reason for reason in block.verdict.reasons)
 
 
 @pytest.mark.parametrize(
