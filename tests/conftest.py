@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deployments import cpu, environment, npu  # noqa: F401
 from tests.error_catalogue import Listed, listed
 from tests.error_recorder import append, recorded
 

@@ -210,3 +210,23 @@ SPOILED: dict[str, Callable[[Path], None]] = {
     "no_image": lambda folder: (folder / "train" / "im_005.png").write_text("text") and None,
     "cut_image": _cut_image,
 }
+
+
+def exchanges(folder: Path) -> None:
+    """Files that `devices import` can't take over, and one that it could not write to."""
+    (folder / "none.mlperf").mkdir()
+    (folder / "broken.json").write_text("{")
+    header = "key,entry,target,provenance,device,ns\n"
+    rows = {
+        "empty": "",
+        "columns": "key,ns\na,1\n",
+        "unknown": f"{header[:-1]},colour\na,b,pixel7-cpu,measured,P,1,red\n",
+        "text": f"{header}a,b,pixel7-cpu,measured,P,many\n",
+        "negative": f"{header}a,b,pixel7-cpu,measured,P,-1\n",
+        "target": f"{header}a,b,pixel9,measured,P,1\n",
+        "provenance": f"{header}a,b,pixel7-cpu,emulated,P,1\n",
+        "device": f"{header}a,b,pixel7-cpu,measured,,1\n",
+    }
+    for name, content in rows.items():
+        (folder / f"{name}.csv").write_text(content)
+    (folder / "photo.png").write_bytes(b"")

@@ -8,7 +8,7 @@ import pytest
 
 from mobile_export.self_check import Sample, compare_samples
 from mobile_export.session import CascadeResult
-from pipeline.backbones import find_family, weight_path
+from pipeline.backbones import lite_weights
 from pipeline.cli.run import read_image
 from pipeline.data.source import default_size
 from pipeline.model import ModelSpec, design_model
@@ -43,7 +43,7 @@ def output_stride(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 def weights_not_installed(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(importlib.util, "find_spec", lambda name: None)
-    weight_path(find_family("efficientnet_lite0"))
+    lite_weights.weight_path("efficientnet_lite0")
 
 
 def area_without_a_size(folder: Path, patch: pytest.MonkeyPatch) -> None:
