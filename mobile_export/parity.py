@@ -42,8 +42,8 @@ class Tolerance(msgspec.Struct, frozen=True):
 TOLERANCES: Mapping[str, Tolerance] = {
     # The same arithmetic in another order. Measured on EfficientNet-Lite0 at 256x256: 1e-4, 3e-6, 5e-7, 1.0.
     "fp32": Tolerance(1e-3, 1e-4, confidence_error=1e-4, label_agreement=0.999, clear_agreement=1.0),
-    # Ten bits of fraction, rounded after every operation. Measured by the MIL evaluator likewise: see docs/exports.md.
-    "fp16": Tolerance(0.1, 5e-3, confidence_error=5e-3, label_agreement=0.985, clear_agreement=0.999),
+    # Ten bits of fraction, rounded after every operation. Measured by the MIL evaluator likewise: 0.12, 0.0066.
+    "fp16": Tolerance(0.5, 0.02, confidence_error=5e-3, label_agreement=0.98, clear_agreement=0.999),
     # 255 steps a channel of weights, arithmetic in fp16.
     "w8": Tolerance(1.5, 0.08, confidence_error=0.03, label_agreement=0.93, clear_agreement=0.99),
     # 256 steps a tensor; single values outside the calibrated range may be far off, the mean may not.
