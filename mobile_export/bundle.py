@@ -108,7 +108,7 @@ def write_bundle(folder: Path, manifest: Manifest, artifact_file: Path, sample: 
         whole.mkdir()
         model = f"model{artifact_file.suffix}"
         _copy(artifact_file, whole / model)
-        for path, source in glue_files(manifest.artifact.runtime).items():
+        for path, source in glue_files(manifest.target.runtime).items():
             _copy(source, whole / GLUE / path)
         check = _write_sample(whole, manifest, sample)
         (whole / LABELS).write_text("".join(f"{entry.name}\n" for entry in manifest.classes))

@@ -1,7 +1,7 @@
 """Which output feeds which input across entry points: read from the entries' names, which are the contract.
 
 Cascades: `stage_<n>` takes the features of `stage_<n-1>`, `finish_<n>` takes the logits of `stage_<n>`; the last
-stage gives labels itself.
+stage gives labels itself. Entries for another input size carry it at their end: `stage_<n>_at_<width>x<height>`.
 Parts: `block_<k>` takes the features of `block_<k-1>`, `head_<k>_<name>` takes those of `block_<k>`.
 `finish_<k>` among parts serves several heads: enlarging and argmax don't depend on the scale, so it takes any.
 """
@@ -28,16 +28,17 @@ def handovers(entries: Sequence[str]) -> tuple[Handover, ...]:
     return tuple(found)
 
 
+def at_size(entry: str, size: tuple[int, int]) -> str:
+    """Name of an entry at another input size (height, width) of the same file, whose weights it shares."""
+    return f"{entry}_at_{size[1]}x{size[0]}"
+
+
 def _into(consumer: str) -> Handover | None:
-    if (n := _number("stage", consumer)) or (n := _number("block", consumer)):
-        return Handover(f"{consumer.split('_')[0]}_{n - 1}", 0, consumer)
-    if (n := _number("finish", consumer)) is not None:
-        return Handover(f"stage_{n}", 1, consumer)
+    if match := re.fullmatch(r"(stage|block|finish)_(\d+)((?:_at_\d+x\d+)?)", consumer):
+        kind, number, size = match[1], int(match[2]), match[3]
+        if kind == "finish":
+            return Handover(f"stage_{number}{size}", 1, consumer)
+        return Handover(f"{kind}_{number - 1}{size}", 0, consumer) if number else None
     if match := re.fullmatch(r"head_(\d+)_.+", consumer):
         return Handover(f"block_{match[1]}", 0, consumer)
     return None
-
-
-def _number(kind: str, name: str) -> int | None:
-    match = re.fullmatch(rf"{kind}_(\d+)", name)
-    return int(match[1]) if match else None

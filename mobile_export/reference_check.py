@@ -5,12 +5,11 @@ import shlex
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import cast
 
 from device_profiler.errors import DeviceError, InputError, VerificationError
 from device_profiler.runner.build import build_program
 from device_profiler.runner.client import DEVICE_FOLDER, push_archive, push_program
-from device_profiler.targets import Runtime
+from device_profiler.runner.wheels import WHEELS
 from device_profiler.transport import Transport
 from mobile_export.bundle import GLUE, MANIFEST, SELF_CHECK, Bundle
 
@@ -31,9 +30,12 @@ def check_reference_on_phone(bundle: Bundle, transport: Transport) -> tuple[str,
         DeviceError: the build, the push or the phone failed.
     """
     sources = sorted((bundle.folder / GLUE / "cpp").glob("*.cpp"))
+    runtime = bundle.manifest.target.runtime
     if not sources:
-        raise InputError(f"bundle {bundle.folder} carries no C++ reference: runtime {bundle.manifest.artifact.runtime}")
-    program = build_program(PROGRAM, sources, cast(Runtime, bundle.manifest.artifact.runtime))
+        raise InputError(f"bundle {bundle.folder} carries no C++ reference: runtime {runtime}")
+    if runtime not in WHEELS:
+        raise InputError(f"no wheel has the libraries of runtime {runtime}: build glue/cpp by its CMakeLists.txt")
+    program = build_program(PROGRAM, sources, runtime)
     command = program.command(push_program(transport, program))
     folder = f"{DEVICE_FOLDER}/runs/{secrets.token_hex(8)}"
     try:

@@ -1,12 +1,14 @@
 """Kotlin and Swift of a bundle: parsed by the languages' tree-sitter grammars; every runtime's files are there."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import tree_sitter_kotlin
 import tree_sitter_swift
 from tree_sitter import Language, Node, Parser
 
+from device_profiler.targets import Runtime
 from mobile_export import glue
 from mobile_export.glue import glue_files
 
@@ -33,14 +35,17 @@ def test_a_broken_source_does_not_parse() -> None:
     assert errors(Parser(LANGUAGES[".kt"]).parse(broken).root_node)
 
 
-@pytest.mark.parametrize("runtime", ["executorch", "litert", "coreml"])
-def test_each_runtime_gets_code_that_is_there(runtime: str) -> None:
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_each_runtime_gets_code_that_is_there(runtime: Runtime) -> None:
     files = glue_files(runtime)
     assert all(file.is_file() for file in files.values())
     models = {Path(name).stem for name in files if Path(name).stem.endswith("Model")}
-    assert models and all(stem.lower().startswith(runtime) for stem in models)
+    assert models and all(stem.lower().startswith(runtime.split("-")[0]) for stem in models)
 
 
 def test_no_file_is_left_behind() -> None:
-    shipped = {file for runtime in ("executorch", "litert", "coreml") for file in glue_files(runtime).values()}
+    shipped = {file for runtime in RUNTIMES for file in glue_files(runtime).values()}
     assert set(SOURCES) <= shipped

@@ -448,7 +448,8 @@ def run_stages(
     for position, entry in enumerate(entries):
         outputs = runtime.run(entry, (handed_on,))
         if position == len(entries) - 1:
-            labels = outputs[0]
+            # A bundle of schema 1 has a finish for the last stage too.
+            labels = outputs[0] if len(finish) < len(entries) else runtime.run(finish[position], outputs)[0]
             break
         handed_on, logits, stored = outputs
         confidences.append(real_confidence(stored, runtime.output_quantization(entry)[2]))
