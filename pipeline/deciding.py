@@ -130,26 +130,24 @@ def _by_macs(
 
 @dataclass(frozen=True)
 class Doubt:
-    """Who wins when one assumed parameter of the device model is halved and doubled."""
+    """Who wins when an assumed parameter of a device model is halved and doubled; None: nothing meets the objective."""
 
     parameter: str
     value: float
     unit: str
     source: str
-    at_half: Configuration
-    at_double: Configuration
+    at_half: Configuration | None
+    at_double: Configuration | None
 
 
-def doubts(
-    model: DeviceModel, choose: Callable[[DeviceModel], Configuration], winner: Configuration
-) -> tuple[Doubt, ...]:
+def doubts(model: DeviceModel, choose: Callable[[DeviceModel], Configuration]) -> tuple[Doubt, ...]:
     """Choose again with every assumed parameter of a device model at half and at twice its value."""
 
-    def win(name: str, factor: float) -> Configuration:
+    def win(name: str, factor: float) -> Configuration | None:
         try:
             return choose(scaled(model, name, factor))
         except InfeasibleError:
-            return winner  # nothing else meets the bound either: the winner stays, beyond it
+            return None
 
     found = []
     for name in model.assumed:

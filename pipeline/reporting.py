@@ -288,8 +288,8 @@ class _Facts:
                 value=doubt.value,
                 unit=doubt.unit,
                 source=doubt.source,
-                at_half=_choice(doubt.at_half),
-                at_double=_choice(doubt.at_double),
+                at_half=doubt.at_half and _choice(doubt.at_half),
+                at_double=doubt.at_double and _choice(doubt.at_double),
             )
             for doubt in self.deployment.doubts
         )

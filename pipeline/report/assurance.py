@@ -15,6 +15,7 @@ from pipeline.report.figures import (
     worst,
 )
 from pipeline.report.record import Constraint, RunReport
+from pipeline.report.tables import same_network
 
 Level = Literal["good", "mind", "bad"]
 
@@ -152,7 +153,7 @@ def _sensitivity(report: RunReport) -> list[Assurance]:
         return []
     chosen = report.chosen.candidate.choice
     moves = [choice for row in report.sensitivity for choice in (row.at_half, row.at_double)]
-    changed = sum((choice.exits, choice.heads) != (chosen.exits, chosen.heads) for choice in moves)
+    changed = sum(not same_network(choice, chosen) for choice in moves)
     if not changed:
         return [
             Assurance(
@@ -165,7 +166,8 @@ def _sensitivity(report: RunReport) -> list[Assurance]:
         Assurance(
             "mind",
             "Depends on the device model",
-            f"Other exits or heads win in {changed} of {len(moves)} moves of an assumed parameter by 2×.",
+            f"Other exits or heads win, or nothing meets the objective, in {changed} of {len(moves)} moves of an "
+            "assumed parameter by 2×.",
         )
     ]
 

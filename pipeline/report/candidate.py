@@ -111,11 +111,14 @@ class FrontFacts(Row, frozen=True, kw_only=True):
 
 
 class Sensitivity(Row, frozen=True, kw_only=True):
-    """Who wins when one parameter of the device model is halved and doubled. `source`: a citation, or "assumed"."""
+    """Who wins when one parameter of the device model is halved and doubled; None: nothing meets the objective then.
+
+    `source`: a citation, or "assumed".
+    """
 
     parameter: str
     value: float
     unit: str
     source: str
-    at_half: Choice
-    at_double: Choice
+    at_half: Choice | None
+    at_double: Choice | None

@@ -163,8 +163,8 @@ def sensitivity_rows(report: RunReport) -> list[SensitivityRow]:
     rows = [
         SensitivityRow(
             row,
-            wording.configuration(row.at_half, report.exits),
-            wording.configuration(row.at_double, report.exits),
+            _winner(row.at_half, report),
+            _winner(row.at_double, report),
             same_network(row.at_half, chosen),
             same_network(row.at_double, chosen),
         )
@@ -173,9 +173,13 @@ def sensitivity_rows(report: RunReport) -> list[SensitivityRow]:
     return sorted(rows, key=lambda row: row.half_same + row.double_same)
 
 
-def same_network(one: Choice, other: Choice) -> bool:
+def same_network(one: Choice | None, other: Choice) -> bool:
     """Same exits and heads: thresholds may differ, they are chosen anew."""
-    return (one.exits, one.heads) == (other.exits, other.heads)
+    return one is not None and (one.exits, one.heads) == (other.exits, other.heads)
+
+
+def _winner(choice: Choice | None, report: RunReport) -> str:
+    return "nothing meets the objective" if choice is None else wording.configuration(choice, report.exits)
 
 
 @dataclass(frozen=True)
