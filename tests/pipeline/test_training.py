@@ -312,3 +312,40 @@ def test_the_plain_head_is_the_least_reduced_fcn_but_at_the_last_exit_the_full_n
 ) -> None:
     assert [plain_head(spec, index) for index in range(3)] == ["fcn-r1", "fcn-r1", "lraspp-r4"]
     assert plain_head(tiny_spec(source, ("lraspp-r4", "fcn-r1-b2", "fcn-r2")), 0) == "fcn-r2"
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network_and_leave_one_checkpoint(
+    spec: ModelSpec, source: DataSource, tmp_path: Path
+) -> None:
+    """As `torchrun` and `accelerate launch` start them."""
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here.parents[1]), str(here)])
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    command = [*launch, str(here / "killed_training.py"), str(tmp_path / "run"), "1000"]
+    subprocess.run(command, env=environment, timeout=500, check=True)
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["model.json", "model.safetensors"]
+    shared = weights(tmp_path / "run")
+    train(spec, source, SCHEDULE, tmp_path / "alone", SilentProgress())
+    alone = weights(tmp_path / "alone")
+    assert all(torch.isfinite(value).all() for value in shared.values())
+    assert not same(alone, shared, "blocks")  # BatchNorm sees one image a process
+    largest = max(float((alone[name] - value).abs().max()) for name, value in shared.items() if "weight" in name)
+    assert largest < 0.05
+
+
+@pytest.mark.slow
+def test_mixed_precision_trains_with_finite_weights(tmp_path: Path) -> None:
+    """In a process of its own: Accelerate keeps one precision for the life of a process."""
+    here = Path(__file__).parent
+    program = (
+        "import sys, msgspec; from pathlib import Path; from killed_training import *\n"
+        "from pipeline.training import TrainingMethod; data = tiny_source()\n"
+        "mixed = msgspec.structs.replace(SCHEDULE, method=TrainingMethod(precision='bf16'))\n"
+        "train(tiny_spec(data), data, mixed, Path(sys.argv[1]), SilentProgress())"
+    )
+    path = os.pathsep.join([str(here.parents[1]), str(here)])
+    environment = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "run")], env=environment, timeout=500, check=True)
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
