@@ -88,7 +88,7 @@ def _decide(
         decision = decide(
             learned.statistics, learned.table, request.objective, count_model(learned.model), request.promise
         )
-        doubted = _doubts(network, learned, request, decision)
+        doubted = _doubts(network, learned, request)
         advance(1, "")
     return decision, doubted
 
@@ -138,9 +138,7 @@ def _statistics(
     return SplitStatistics(*(float_statistics(network, checkpoint, model, split, workspace) for split in splits))
 
 
-def _doubts(
-    network: Network, learned: Learned, request: DeployRequest, decision: Decision
-) -> tuple[Doubt, ...]:
+def _doubts(network: Network, learned: Learned, request: DeployRequest) -> tuple[Doubt, ...]:
     if learned.device_model is None:
         return ()
 
@@ -148,7 +146,7 @@ def _doubts(
         table = latency_table(network.spec, learned.profile, request.target, changed)
         return winning(learned.statistics, table, request.objective, request.promise).configuration
 
-    return doubts(learned.device_model, choose, decision.winner.configuration)
+    return doubts(learned.device_model, choose)
 
 
 def _probes(statistics: SplitStatistics, winner: TimedWhole) -> tuple[int, ...]:
