@@ -36,9 +36,11 @@ from pipeline.report.figures import expected, full_path, speed_up, thinned
 from pipeline.report.gallery import gallery
 from pipeline.report.page import page as html
 from pipeline.report.palette import DARK, LIGHT, Theme, class_colours
-from pipeline.report.pictures import decode_labels, regions
-from pipeline.report.tables import front_rows
+from pipeline.report.pictures import confidence_colours, decode_labels, encode_confidence, regions
+from pipeline.report.tables import front_rows, promise
 from pipeline.report.wording import duration, percent, points, significant
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +182,62 @@ def test_page_is_well_formed_and_small(page: str) -> None:
     assert reader.stack == []
     assert len(page.encode()) < 900_000
     assert page.count('id="packed"') == 1
+
+
+def test_a_report_of_the_first_days_is_still_read_and_shown() -> None:
+    """Written before fronts, certificate, entry points and hashes were on record."""
+    old = read_report(GOLDEN / "report_schema_1.json")
+    assert (old.fronts, old.certificate, old.entries, old.repeat.hashes) == ((), None, (), {})
+    text = words(html(old))
+    assert "faster than the full network" in text
+    assert "None was asked for" in text
+
+
+def test_the_certificate_says_what_is_promised_and_what_is_not(report: RunReport, page: str) -> None:
+    text = words(page)
+    assert report.certificate is not None
+    assert "at most 0.02 on average, with probability 0.95 over the draw of the certify split" in text
+    assert "0.0041 on 160 images, p = 0.031" in text
+    assert "Beside it, not certified" in text and "−0.4 pp to +1.3 pp" in text.replace("\u202f", " ")
+    for fact in (report.certificate.search_split, report.certificate.certify_split):
+        assert fact in page
+
+
+def test_conformal_risk_control_speaks_of_the_expectation(report: RunReport) -> None:
+    assert report.certificate is not None
+    crc = msgspec.structs.replace(report.certificate, method="crc", delta=None, p_value=None)
+    assert "at most 0.02 in expectation" in promise(crc)
+    assert "plays no part" in words(html(changed(report, certificate=crc)))
+
+
+def test_quantisation_names_its_largest_loss(page: str) -> None:
+    text = words(page).replace("\u202f", " ")
+    assert "calibrated on 48 training images" in text
+    assert "The largest loss: −0.5 pp (exit1 lraspp-r1)" in text
+
+
+def test_entry_points_show_operators_and_stored_tensors(page: str) -> None:
+    text = words(page)
+    assert "58 of 60" in text and "softmax" in text
+    assert "scale 1, zero point -128" in text
+
+
+def test_what_a_second_run_has_to_show_is_on_the_page(report: RunReport, page: str) -> None:
+    for value in (*report.repeat.hashes.values(), *report.repeat.also.values(), report.repeat.command):
+        assert value in page
+
+
+def test_a_front_lists_each_network_once(report: RunReport) -> None:
+    rows = [row.candidate.choice for row in front_rows(report)]
+    keys = [(c.exits, c.heads, c.thresholds, c.setting == "anytime") for c in rows]
+    assert len(keys) == len(set(keys))
+
+
+def test_confidence_maps_keep_their_values() -> None:
+    levels = np.linspace(0, 1, 256).reshape(16, 16)
+    assert np.abs(decode_labels(encode_confidence(levels)) / 255 - levels).max() < 1 / 500
+    lightness = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in confidence_colours()]
+    assert lightness == sorted(lightness)
 
 
 def test_every_picture_says_what_it_shows(report: RunReport, page: str) -> None:
