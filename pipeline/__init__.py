@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from pipeline.api import run as run
     from pipeline.api import search as search
     from pipeline.api import self_check as self_check
+    from pipeline.api import sustain as sustain
     from pipeline.api import targets as targets
     from pipeline.api import train as train
 
 FUNCTIONS = (
     "compare", "deploy", "devices", "doctor", "evaluate", "export", "front", "profile", "profile_phones",
-    "report", "run", "search", "self_check", "targets", "train",
+    "report", "run", "search", "self_check", "sustain", "targets", "train",
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from pipeline.api_results import (
 
 if TYPE_CHECKING:
     from device_profiler.listing import ListedDevice
+    from device_profiler.sustained import ThrottlingCurve
     from device_profiler.targets import Target
     from pipeline.evaluation import EvaluationReport
     from pipeline.health import Check
@@ -37,6 +38,7 @@ Preset = Literal["smoke", "quick", "full"] | str
 """One by name, or a file FILE.toml."""
 Setting = Literal["budgeted", "adaptive", "anytime"]
 RiskMethod = Literal["ltt", "crc"]
+InputForm = Literal["float32", "uint8"]
 Split = Literal["train", "search", "certify", "test"]
 
 
@@ -65,6 +67,9 @@ def deploy(
     risk: float | None = None,
     delta: float | None = None,
     risk_method: RiskMethod | None = None,
+    input: InputForm | None = None,
+    exit_margin: float | None = None,
+    label_frames: int | None = None,
     device: str | None = None,
     require_device: bool = False,
     store: str | None = None,
@@ -136,6 +141,7 @@ def profile(
     device: str | None = None,
     require_device: bool = False,
     tool: str | None = None,
+    allow_fallback: bool = False,
     store: str | None = None,
     run: File | None = None,
     config: File | None = None,
@@ -167,6 +173,15 @@ def _profiled_phone(row: Mapping[str, Any]) -> ProfiledPhone:
         return ProfiledPhone(*told, None)
     parts, reused = row["parts"], tuple(row["reused"])
     return ProfiledPhone(*told, Profiled(Path(row["latency"]), row["provenance"], row["measured"], parts, reused))
+
+
+def sustain(target: str, span: str, *, part: str | None = None, **options: Any) -> "ThrottlingCurve":
+    """One part without a pause for so long ('20min'), from a cool phone on: `profile --sustained`.
+
+    `part`: its entry name, by default the one with most work. `options`: the other keywords of `profile`.
+    """
+    given = {"target": target, "sustained": span, "part": part, **options}
+    return cast("ThrottlingCurve", _result("profile", given)["curve"])
 
 
 def search(

@@ -22,7 +22,7 @@ from tests.provocations.folders import searches
 
 ROOT = Path(__file__).parents[2]
 UNMIRRORED = {"help", "json", "save_config"}
-STANDS_FOR = {"search": {"front"}, "profile": {"devices"}}
+STANDS_FOR = {"search": {"front"}, "profile": {"devices", "sustained", "part"}}
 """By verb: flags that have a function of their own."""
 
 
