@@ -173,8 +173,9 @@ def attached_phones() -> tuple[str, ...]:
 
 
 def matches(identity: DeviceIdentity, target: Target) -> bool:
-    """Whether the phone reports all the properties by which the target's phones are recognised."""
-    return all(identity.properties.get(key) == value for key, value in target.properties.items())
+    """Whether the phone reports the properties by which the target's phones are recognised; Apple's have none."""
+    wanted = target.properties
+    return bool(wanted) and all(identity.properties.get(key) == value for key, value in wanted.items())
 
 
 def hold(device: Device, token: str | None = None, *, even_set_aside: bool = False) -> Device:

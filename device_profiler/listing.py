@@ -1,5 +1,6 @@
 """What phones there are: emulated ones that run here, and those attached by USB or to a running adb server."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import msgspec
@@ -13,6 +14,7 @@ from device_profiler.standing import phone_key, standing_of
 from device_profiler.targets import all_targets
 from device_profiler.transport import Transport, connect
 
+AT_ONCE = 16
 Availability = Literal["free", "leased", "quarantined", "unreachable"]
 
 
@@ -42,8 +44,10 @@ class ListedDevice(msgspec.Struct, frozen=True):
 
 def list_devices() -> list[ListedDevice]:
     """Every phone that can be found without being told its address; emulated ones first."""
-    found = [describe(phone.address, phone) for phone in list_phones()]
-    return found + [describe(address) for address in attached_phones()]
+    phones: list[tuple[str, EmulatedPhone | None]] = [(phone.address, phone) for phone in list_phones()]
+    phones += [(address, None) for address in attached_phones()]
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # one that does not answer must not hold up the others
+        return list(pool.map(lambda found: describe(*found), phones))
 
 
 def describe(address: str, phone: EmulatedPhone | None = None) -> ListedDevice:

@@ -205,3 +205,7 @@ def test_the_error_names_the_attached_phones_that_do_not_match(
     attached["OTHER"] = ScriptedTransport({"getprop": GETPROP.replace("Pixel 7", "Pixel 8")}, "OTHER")
     with pytest.raises(DeviceError, match="OTHER is a Pixel 8"):
         open_device("auto", target, require_device=True)
+
+
+def test_a_target_without_properties_matches_no_android_phone(transport: Transport, target: Target) -> None:
+    assert not matches(identify(transport), msgspec.structs.replace(target, properties={}))
