@@ -26,25 +26,22 @@ _PAUSE_S = 10.0
 _CAPACITY = re.compile(r"cpu(\d+)/cpu_capacity:(\d+)")
 _TIME_IN_STATE = re.compile(r"cpu(\d+)/cpufreq/stats/time_in_state:(\d+) (\d+)")
 _STAY_ON = "global stay_on_while_plugged_in"
-_CHANGES = (
-    "svc power stayon true",
-    "input keyevent WAKEUP",
-    "cmd power set-fixed-performance-mode-enabled true",
-)
+_AWAKE = ("svc power stayon true", "input keyevent WAKEUP")
+_FIXED_CLOCKS = "cmd power set-fixed-performance-mode-enabled true"
 
 Pause = Callable[[float], None]
 
 
 @contextmanager
-def steady(transport: Transport) -> Iterator[None]:
-    """Keep the phone awake at sustainable clocks inside the block; what the phone does not know is left out.
+def steady(transport: Transport, *, fixed_clocks: bool = True) -> Iterator[None]:
+    """Keep the phone awake, at sustainable clocks, inside the block; what the phone does not know is left out.
 
     Raises:
         DeviceError: afterwards, when a setting could not be restored (unless the block failed already).
     """
     restore(transport)
     _write_journal(transport)
-    _try(transport, *_CHANGES)
+    _try(transport, *_AWAKE, *([_FIXED_CLOCKS] if fixed_clocks else []))
     try:
         yield
     except BaseException:
@@ -139,7 +136,7 @@ def mean_khz(before: Residency, after: Residency) -> dict[str, str]:
 
 
 def _write_journal(transport: Transport) -> None:
-    """The script that undoes _CHANGES, with the settings as they are now (fixed performance can't be read: off)."""
+    """The script that undoes what is changed: settings as they are now (fixed performance can't be read: off)."""
     former = transport.shell(f"settings get {_STAY_ON} 2>/dev/null").output.strip()
     lines = ["cmd power set-fixed-performance-mode-enabled false >/dev/null 2>&1"]
     if former.isdigit():

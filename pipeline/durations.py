@@ -6,6 +6,7 @@ import re
 from device_profiler.errors import InputError
 
 NANOSECONDS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
+_SPANS = {"s": 1.0, "min": 60.0}
 _NUMBER = r"(?P<number>[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?)"
 
 
@@ -19,6 +20,15 @@ def parse_duration(text: str) -> float:
     if unit not in NANOSECONDS:
         raise InputError(f"{text!r} is no duration: write a number and one of {', '.join(NANOSECONDS)}, as in 30ms")
     return number * NANOSECONDS[unit]
+
+
+def parse_span(text: str) -> int:
+    """'20min' -> 1200 (seconds). Raises InputError where it is not a whole number of seconds (s, min), 1 or more."""
+    number, unit = _split(text)
+    seconds = number * _SPANS.get(unit, math.nan)
+    if not (math.isfinite(seconds) and seconds >= 1 and seconds == int(seconds)):
+        raise InputError(f"{text!r} is no span of whole seconds: write it as 90s or 20min")
+    return int(seconds)
 
 
 def parse_points(text: str) -> float:

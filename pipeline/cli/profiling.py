@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from device_profiler.errors import InputError
 from pipeline.cli.network import (
     add_design_arguments,
     add_network_arguments,
@@ -12,6 +13,7 @@ from pipeline.cli.network import (
     quiet_vendors,
 )
 from pipeline.cli.profiling_phones import ALL, add_phone_arguments, open_fleet, profile_phones, requested_devices
+from pipeline.durations import parse_span
 
 if TYPE_CHECKING:
     from device_profiler.benchmark_tool import BenchmarkTool
@@ -28,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_phone_arguments(parser)
     parser.add_argument("--tool", type=Path, metavar="PATH",
                         help="measure with LiteRT's benchmark_model (android_aarch64), which reaches NPUs by NNAPI")
+    parser.add_argument("--sustained", metavar="SPAN",
+                        help="instead: one part without a pause for so long (20min), from a cool phone on: "
+                        "the throttling curve, to RUN/sustained.json")
+    parser.add_argument("--part", metavar="ENTRY", help="with --sustained: which (default: the one with most work)")
     parser.add_argument("--allow-fallback", action="store_true", help="with --tool: keep figures that the target's "
                         "unit did not give alone, under the name of what ran (otherwise exit code 5)")
 
@@ -38,6 +44,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
     target = find_target(arguments.target) if arguments.tool else timed_target(arguments.target)
     tool, requested = _tool(arguments.tool, target), requested_devices(arguments)
+    seconds = _span(arguments)
     quiet_vendors(arguments.verbose)
     request, workspace = network_request(arguments), open_workspace(arguments, target.name)
     from device_profiler.device import open_device
@@ -51,6 +58,10 @@ def handle(arguments: argparse.Namespace) -> int:
 
     network = prepare_network(request, workspace)
     model = load_model(target.device_model) if target.device_model and not tool else None
+    if seconds is not None:
+        from pipeline.cli.profiling_sustained import profile_sustained
+
+        return profile_sustained(arguments, network, target, workspace, requested, seconds)
     if requested == (ALL,) or len(requested) > 1:
         asked = ProfileRequest(network.spec, network.policy, target, "", store=arguments.store, tool=tool,
                                allow_fallback=arguments.allow_fallback)
@@ -94,3 +105,18 @@ def _tool(path: Path | None, target: "Target") -> "BenchmarkTool | None":
 
     check_reach(target)
     return find_tool(path)
+
+
+def _span(arguments: argparse.Namespace) -> int | None:
+    """Seconds of a sustained run, or None.
+
+    Raises:
+        InputError: no span, or options that don't go with it.
+    """
+    if arguments.sustained is None:
+        if arguments.part:
+            raise InputError("--part belongs to --sustained SPAN: all parts are measured otherwise")
+        return None
+    if arguments.tool:
+        raise InputError("--sustained runs our own runner: leave --tool out")
+    return parse_span(arguments.sustained)

@@ -17,6 +17,7 @@ from device_profiler.errors import InputError
 from device_profiler.protocol import measure_calls
 from device_profiler.runner.client import install
 from device_profiler.sampling import BlockEffort
+from device_profiler.sustained import measure_sustained
 from device_profiler.targets import find_target
 from device_profiler.transport import Transport, connect
 from device_profiler.workload import Operator, Workload
@@ -92,6 +93,29 @@ def test_a_session_on_it_waits_for_the_heat_and_leaves_nothing_changed(
         assert one.verdict is None
     assert phone.shell("settings get global stay_on_while_plugged_in").output == "null\n"
     assert phone.shell(f"[ -e {conditions.JOURNAL} ]").exit_code == 1
+
+
+@pytest.mark.slow
+def test_a_sustained_run_shows_how_the_phone_throttles(phones: list[Transport], deployments: Path) -> None:
+    phone = phones[0]
+    device, call = Device(phone, identify(phone)), EXECUTORCH.calls(deployments)[0]
+    target, file = find_target("pixel7-cpu"), EXECUTORCH.path(deployments)
+    curve = measure_sustained(device, target, file, Workload("key", call, OPERATORS), 1)
+    assert curve.state_before["thermal_status"] == "0" and int(curve.state_after["thermal_status"]) > 0
+    assert curve.slowdown > 1.2 and curve.sustained_ns == pytest.approx(curve.windows[-1].median_ns, rel=0.1)
+    starts = [window.start_s for window in curve.windows]
+    assert starts == sorted(starts) and 0.8 < starts[-1] < 1.0 and len(starts) >= 10
+    assert sum(sum(window.samples_ns) for window in curve.windows) == pytest.approx(1e9, rel=0.1), "without a gap"
+    assert phone.shell("settings get global stay_on_while_plugged_in").output == "null\n"
+
+
+def test_a_sustained_run_that_can_not_be_is_refused_at_once(phones: list[Transport], deployments: Path) -> None:
+    device, call = Device(phones[0], identify(phones[0])), EXECUTORCH.calls(deployments)[0]
+    target, file = find_target("pixel7-cpu"), EXECUTORCH.path(deployments)
+    with pytest.raises(InputError, match=r"1200 s of .* clock would take about 3000 minutes .*give it 12 s or less"):
+        measure_sustained(device, target, file, Workload("key", call, OPERATORS), 1200)
+    with pytest.raises(InputError, match="pixel7-npu has no throttling curve"):
+        measure_sustained(device, find_target("pixel7-npu"), file, Workload("key", call, OPERATORS), 1)
 
 
 def test_what_a_killed_session_changed_is_undone_by_the_next(phones: list[Transport]) -> None:

@@ -9,7 +9,9 @@ from deployed import ALL, EXECUTORCH, LITERT, LITERT_INT8, NAMES, OUTPUTS, Deplo
 from local_transport import LocalTransport
 
 from device_profiler.errors import DeviceError, InputError, VerificationError
+from device_profiler.golden import golden_file
 from device_profiler.runner.client import Runner, install
+from device_profiler.runner.job import GOLDEN_VISIT, Schedule, Settle, Sustain
 from device_profiler.workload import Call, CascadePlan
 
 every_deployment = pytest.mark.parametrize("deployed", ALL, ids=NAMES)
@@ -176,3 +178,57 @@ def test_progress_counts_calls(deployments: Path, root: str) -> None:
         progress=lambda done, total: seen.append((done, total)),
     )
     assert seen[-1] == (3, 3) and all(total == 3 and done <= total for done, total in seen)
+
+
+@every_deployment
+def test_a_schedule_visits_calls_and_the_golden_model_in_one_process(
+    deployed: Deployed, deployments: Path, root: str
+) -> None:
+    runner, calls = runner_for(deployed, root), deployed.calls(deployments)
+    visits = (GOLDEN_VISIT, 1, 0, 0, 1, GOLDEN_VISIT)
+    schedule = Schedule(visits, 3, Settle(4, 0.5, most=20), golden=golden_file(deployed.runtime))
+    ran = runner.follow(deployed.path(deployments), calls[:2], schedule)
+    assert [result.entry for result in ran.results] == [call.entry for call in calls[:2]]
+    plain = runner.run(deployed.path(deployments), calls[:2], warmup=0, iterations=1)
+    for result, alone in zip(ran.results, plain, strict=True):
+        assert result.samples_ns == () and result.first_ns > 0
+        for output, expected in zip(result.outputs, alone.outputs, strict=True):
+            np.testing.assert_array_equal(output, expected)
+    assert len(ran.visits) == len(visits) and ran.windows == ()
+    for visit in ran.visits:
+        assert len(visit.samples_ns) == 3 and min(visit.samples_ns) > 0
+        assert 4 <= len(visit.warmup_ns) <= 20 and (visit.settled or len(visit.warmup_ns) == 20)
+    starts = [visit.start_ns for visit in ran.visits]
+    assert starts == sorted(starts)
+
+
+@every_deployment
+def test_a_schedule_visits_the_paths_of_a_cascade(deployed: Deployed, deployments: Path, root: str) -> None:
+    expected = deployed.expected(deployments)
+    schedule = Schedule((1, 0, GOLDEN_VISIT, 0, 1), 30, Settle(4, 0.5, most=20), golden=golden_file(deployed.runtime))
+    ran = runner_for(deployed, root).follow_cascade(
+        deployed.path(deployments), plan(middle(deployed.confidences(deployments))), expected["images"][0], schedule
+    )
+    late, early, _, again, last = (min(visit.samples_ns) for visit in ran.visits)
+    assert max(early, again) < min(late, last), "the path to the second exit runs more"
+    assert ran.results[0].labels.shape == (1, 32, 32)
+
+
+def test_a_sustained_run_is_reported_in_windows_without_a_gap(deployments: Path, root: str) -> None:
+    ran = runner_for(EXECUTORCH, root).follow(
+        EXECUTORCH.path(deployments), EXECUTORCH.calls(deployments)[:1], Schedule(sustain=Sustain(0, 1, 100))
+    )
+    starts = [window.start_ns for window in ran.windows]
+    assert len(starts) > 2 and starts[0] < 1e8 and starts == sorted(starts) and starts[-1] < 1e9
+    assert all(window.samples_ns for window in ran.windows)
+
+
+def test_schedules_that_make_no_sense(deployments: Path, root: str) -> None:
+    runner, calls = runner_for(EXECUTORCH, root), EXECUTORCH.calls(deployments)[:1]
+    for schedule, rule in (
+        (Schedule((1,), 1), "visit 1 is beyond the 1 calls or exits"),
+        (Schedule((GOLDEN_VISIT,), 1), "a visit to the golden model needs 'golden'"),
+        (Schedule(sustain=Sustain(3, 1, 100)), "sustain 3 is beyond"),
+    ):
+        with pytest.raises(DeviceError, match=rule):
+            runner.follow(EXECUTORCH.path(deployments), calls, schedule)

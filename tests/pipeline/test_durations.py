@@ -3,7 +3,7 @@
 import pytest
 
 from device_profiler.errors import InputError
-from pipeline.durations import format_duration, parse_cost, parse_duration, parse_fraction, parse_points
+from pipeline.durations import format_duration, parse_cost, parse_duration, parse_fraction, parse_points, parse_span
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,13 @@ def test_points_fractions_and_costs() -> None:
 )
 def test_format(nanoseconds: float, text: str) -> None:
     assert format_duration(nanoseconds) == text
+
+
+def test_spans() -> None:
+    assert [parse_span(text) for text in ("20min", "90s", "1.5min", "1 s")] == [1200, 90, 90, 1]
+
+
+@pytest.mark.parametrize("text", ["20", "20ms", "0s", "-1min", "0.5s", "1h", "1e999s"])
+def test_bad_spans(text: str) -> None:
+    with pytest.raises(InputError, match="no span of whole seconds: write it as 90s or 20min"):
+        parse_span(text)
