@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Self
 
 from device_profiler.errors import InputError, PipelineError, VerificationError
 
+SHOW_OUTPUT = "MESS_DEPLOY_SHOW_OUTPUT"
+"""Environment variable: what runtimes and tools print in workers is shown when the worker ends."""
 EXPECTED_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, OSError, AssertionError, AttributeError)
 
 
@@ -84,12 +87,14 @@ class WorkerProcess:
         return self.receive(doing, timeout)
 
     def close(self) -> None:
-        """End the worker; its output is thrown away."""
+        """End the worker; its output goes to stderr where `SHOW_OUTPUT` is set, else nowhere."""
         self._connection.close()
         self._process.join(timeout=2)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+        if os.environ.get(SHOW_OUTPUT) and self._log.exists():
+            print(self._log.read_text(errors="replace"), end="", file=sys.stderr, flush=True)
         self._log.unlink(missing_ok=True)
 
     def _ending(self) -> str:

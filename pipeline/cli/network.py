@@ -118,6 +118,7 @@ def quiet_vendors(verbose: bool) -> None:
 
     if verbose:
         logging.basicConfig(level=logging.INFO)
+        os.environ["MESS_DEPLOY_SHOW_OUTPUT"] = "1"  # mobile_export.worker.SHOW_OUTPUT, not imported: it is heavy
         return
     logging.disable(logging.WARNING)
     warnings.filterwarnings("ignore")

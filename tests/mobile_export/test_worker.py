@@ -1,5 +1,6 @@
 """A worker process: answers, refusals, and endings of every kind become one clear error of the caller's."""
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -7,7 +8,7 @@ import pytest
 from failing_workers import open_worker
 
 from device_profiler.errors import InputError, VerificationError
-from mobile_export.worker import WorkerProcess
+from mobile_export.worker import SHOW_OUTPUT, WorkerProcess
 
 
 @pytest.fixture
@@ -25,6 +26,25 @@ def test_what_the_worker_prints_stays_out_of_stdout(
 ) -> None:
     assert worker.request("print", "printing", 30) == "printed"
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_what_the_worker_prints_is_shown_on_request_only(
+    shown: bool, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shown:
+        monkeypatch.setenv(SHOW_OUTPUT, "1")
+    with WorkerProcess(open_worker, 10) as process:
+        process.request("print", "printing", 30)
+    assert bool(capfd.readouterr().err) is shown
+
+
+def test_verbose_asks_for_the_workers_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.cli.network import quiet_vendors
+
+    monkeypatch.setenv(SHOW_OUTPUT, "")
+    quiet_vendors(verbose=True)
+    assert os.environ[SHOW_OUTPUT] == "1"
 
 
 def test_a_crash_names_the_work_the_signal_and_the_last_words(worker: WorkerProcess) -> None:
