@@ -1,7 +1,7 @@
 """Evaluation of every exit and head on one split, from one pass per batch through the backbone."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -19,6 +19,10 @@ from pipeline.progress import Progress
 BATCH = 8
 
 
+AGREEMENT = "agreement"
+"""A policy that `evaluate` alone tells, no exported program: the share of pixels that the exit before labels alike."""
+
+
 def evaluate(
     model: MultiExitModel,
     split: Split,
@@ -34,23 +38,63 @@ def evaluate(
     never count.
 
     Raises:
-        InputError: the split is empty, or its images are not of the model's size.
+        InputError: the split is empty, its images are not of the model's size, or the policy is unknown.
     """
+    return evaluate_policies(model, split, progress, ignore=ignore, policies=(policy,), batch=batch)[0]
+
+
+def evaluate_policies(
+    model: MultiExitModel,
+    split: Split,
+    progress: Progress,
+    *,
+    ignore: int,
+    policies: Sequence[str],
+    batch: int = BATCH,
+) -> tuple[ExitStatistics, ...]:
+    """As `evaluate`, under each of `policies` (`agreement` among them): they share one pass and the overlaps."""
     _check_split(model, split)
     spec = model.spec
     counts = Counts.empty(spec, len(split))
-    scorer = _Scorer(Confidence(policy), Finish(spec.size), len(spec.classes), ignore)
+    confidences = [counts.confidence, *(np.zeros_like(counts.confidence) for _ in policies[1:])]
+    scorer = _Scorer(tuple(map(_confidence, policies)), Finish(spec.size), len(spec.classes), ignore)
     model.eval()
     with torch.inference_mode(), progress.task("evaluating every exit and head", len(split)) as advance:
         for start in range(0, len(split), batch):
             stop = min(start + batch, len(split))
             images = to_images(np.asarray(split.images[start:stop]))
             masks = np.asarray(split.masks[start:stop])
+            before: list[Tensor] = []
             for e, of_exit in enumerate(model(images)):
+                labels = [scorer.finish(logits) for logits in of_exit]
                 for h, logits in enumerate(of_exit):
-                    counts.store((e, h, slice(start, stop)), *scorer.score(logits, masks))
+                    where = e, h, slice(start, stop)
+                    counts.intersection[where], counts.union[where] = scorer.overlaps(labels[h], masks)
+                    rival = before[min(h, len(before) - 1)] if before else None
+                    for confidence, of_policy in zip(confidences, scorer.confidences, strict=True):
+                        confidence[where] = of_policy(logits, labels[h], rival).numpy()
+                before = labels
             advance(stop - start, "")
-    return counts.statistics(spec, split, policy, "fp32")
+    return tuple(
+        replace(counts, confidence=confidence).statistics(spec, split, policy, "fp32")
+        for confidence, policy in zip(confidences, policies, strict=True)
+    )
+
+
+Told = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Logits, labels and the labels of the exit before (None at the first) to one confidence an image."""
+
+
+def _confidence(policy: str) -> Told:
+    if policy == AGREEMENT:
+        return _agreement
+    module = Confidence(policy)
+    return lambda logits, labels, before: module(logits)
+
+
+def _agreement(logits: Tensor, labels: Tensor, before: Tensor | None) -> Tensor:
+    """0 at the first exit: there is nothing to agree with, so no image leaves there."""
+    return torch.zeros(len(labels)) if before is None else (labels == before).float().mean(dim=(1, 2))
 
 
 def to_images(images: NDArray[np.uint8]) -> Tensor:
@@ -80,15 +124,6 @@ class Counts:
         overlaps = (*shape, len(spec.classes))
         return cls(np.zeros(shape, np.float32), np.zeros(overlaps, np.int64), np.zeros(overlaps, np.int64))
 
-    def store(
-        self,
-        where: tuple[int, int, slice],
-        confidence: NDArray[np.float32],
-        intersection: NDArray[np.int64],
-        union: NDArray[np.int64],
-    ) -> None:
-        self.confidence[where], self.intersection[where], self.union[where] = confidence, intersection, union
-
     def statistics(self, spec: ModelSpec, split: Split, policy: str, precision: str) -> ExitStatistics:
         """The filled numbers with the names that go with them."""
         return ExitStatistics(
@@ -112,19 +147,18 @@ def _slots(spec: ModelSpec) -> int:
 
 @dataclass(frozen=True)
 class _Scorer:
-    confidence: Confidence
+    confidences: tuple[Told, ...]
     finish: Finish
     classes: int
     ignore: int
 
-    def score(
-        self, logits: Tensor, masks: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-        """Confidence [N], intersection and union [N, C] of logits [N, C, h, w] against masks [N, H, W]."""
-        labels = self.finish(logits).numpy()
-        overlaps = [overlap(labels[i], masks[i], self.classes, self.ignore) for i in range(len(masks))]
-        intersection, union = (np.stack(part) for part in zip(*overlaps, strict=True))
-        return self.confidence(logits).numpy(), intersection, union
+    def overlaps(
+        self, labels: Tensor, masks: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Intersection and union [N, C] of labels [N, H, W] with masks [N, H, W]."""
+        found = [overlap(labels[i].numpy(), masks[i], self.classes, self.ignore) for i in range(len(masks))]
+        intersection, union = (np.stack(part) for part in zip(*found, strict=True))
+        return intersection, union
 
 
 def label_map(labels: NDArray[np.generic], mask: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from plans import EFFORTS, Effort, Run, runs
 from device_profiler.files import cache_folder, write_atomic
 from pipeline.checkpoint import load_model
 from pipeline.data import DataSource, load_source
-from pipeline.evaluation import evaluate
+from pipeline.evaluation import AGREEMENT, evaluate_policies
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 from pipeline.model import MultiExitModel, count_model, design_model
@@ -30,10 +30,10 @@ from pipeline.search.objective import Objective
 from pipeline.search.solver import search
 from pipeline.training.run import RunOptions, train, training_key
 
-RESULTS = Path(__file__).parent / "results"
 POLICIES = (
     *("mean", "median", "margin", "entropy", "quantile:0.1", "patch:0.01", "mean+edges", "share:0.9+edges"),
     *(f"share:{threshold:g}" for threshold in SHARE_GRID),
+    AGREEMENT,
 )
 DROPS = (0.0, 0.01)
 
@@ -79,12 +79,13 @@ class Bench:
     effort: Effort
     source: DataSource
     policies: tuple[str, ...]
+    results: Path
 
     def result_path(self, run: Run, seed: int) -> Path:
         """The file of a run; it holds for these data and this schedule alone."""
         parts = (self.effort, run, seed, self.source.fingerprint, self.policies)
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-        return RESULTS / self.effort.name / f"{key}.json"
+        return self.results / self.effort.name / f"{key}.json"
 
     def result(self, run: Run, seed: int) -> Result:
         """Train and evaluate, or read what was found before."""
@@ -106,24 +107,24 @@ class Bench:
         options = RunOptions(shared=cache_folder("experiments", "stage1"))
         model = load_model(train(spec, source, schedule, folder, terminal_progress(), options))
         spent = time.process_time() - started
-        by_policy = {policy: self._statistics(model, policy) for policy in self.policies}
-        choosing, telling = by_policy[self.policies[0]]
+        pairs = list(zip(self.policies, *self._statistics(model), strict=True))
+        _, choosing, telling = pairs[0]
         best = [_best_head(choosing, e) for e in range(len(spec.exits))]
         return Result(
             run.question, run.label, seed, telling.miou(*telling.reference),
             tuple(telling.miou(e, h) for e, h in enumerate(best)),
             tuple(telling.heads[e][h] for e, h in enumerate(best)),
-            tuple(chosen for policy in self.policies for chosen in _choices(model, policy, *by_policy[policy])),
+            tuple(chosen for pair in pairs for chosen in _choices(model, *pair)),
             spent, torch.get_num_threads(), len(source.train), source.spec.partition(":")[0], source.size, effort.steps,
         )
 
-    def _statistics(self, model: MultiExitModel, policy: str) -> tuple[ExitStatistics, ExitStatistics]:
+    def _statistics(self, model: MultiExitModel) -> list[tuple[ExitStatistics, ...]]:
+        """By policy, of the search split and of the test split."""
         ignore = self.source.classes.ignore
-        found = [
-            evaluate(model, split, terminal_progress(), ignore=ignore, policy=policy)
+        return [
+            evaluate_policies(model, split, terminal_progress(), ignore=ignore, policies=self.policies)
             for split in (self.source.search, self.source.test)
         ]
-        return found[0], found[1]
 
 
 def _best_head(statistics: ExitStatistics, e: int) -> int:
@@ -209,12 +210,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--strides", default="16", help="output strides, as in 16,8 (default: 16)")
     parser.add_argument("--only", default="", help="only questions or labels that contain this")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="where results lie")
     arguments = parser.parse_args()
     effort = EFFORTS[arguments.effort]
     source = load_source(
         effort.data or arguments.data, size=effort.size, area=0, amounts=effort.amounts, progress=terminal_progress()
     )
-    bench = Bench(effort, source, POLICIES)
+    bench = Bench(effort, source, POLICIES, arguments.results)
     wanted = [
         run
         for run in runs(tuple(int(stride) for stride in arguments.strides.split(",")))
@@ -225,7 +227,7 @@ def main() -> None:
         for run in wanted:
             results.append(bench.result(run, seed))
             title = f"# {effort.name}: {source.spec.partition(':')[0]}, {source.size[1]}x{source.size[0]}\n"
-            write_atomic(RESULTS / f"{effort.name}.md", title + table_of(results))
+            write_atomic(arguments.results / f"{effort.name}.md", title + table_of(results))
     print(table_of(results))
 
 

@@ -26,7 +26,7 @@ def handle(arguments: argparse.Namespace) -> int:
     quiet_vendors(arguments.verbose)
     request, workspace = network_request(arguments), open_workspace(arguments, "evaluate")
     from pipeline.cli.output import emit
-    from pipeline.evaluation import majority_guess, summarise
+    from pipeline.evaluation import AGREEMENT, majority_guess, summarise
     from pipeline.network import float_statistics, prepare_network, trained_model
     from pipeline.policy import parse_policy
 
@@ -35,7 +35,8 @@ def handle(arguments: argparse.Namespace) -> int:
     model = trained_model(network.checkpoint)
     policies = arguments.policy or [network.policy]
     for policy in policies:
-        parse_policy(policy)
+        if policy != AGREEMENT:
+            parse_policy(policy)
     found = [
         float_statistics(replace(network, policy=policy), network.checkpoint, model, arguments.split, workspace)
         for policy in policies

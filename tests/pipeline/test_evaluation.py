@@ -5,7 +5,7 @@ import torch
 
 from device_profiler.errors import InputError
 from pipeline.data.source import Split
-from pipeline.evaluation import evaluate, majority_guess, overlap, summarise
+from pipeline.evaluation import AGREEMENT, evaluate, evaluate_policies, majority_guess, overlap, summarise
 from pipeline.model import MultiExitModel, build_model, count_model, design_model
 from pipeline.policy import Confidence, Finish
 from pipeline.progress import SilentProgress
@@ -49,6 +49,22 @@ def test_confidence_and_names_are_those_of_the_policy_and_the_model(model: Multi
     assert statistics.exits == ("exit1", "exit2") and statistics.heads == (("lraspp-r1", "fcn-r4"),) * 2
     assert statistics.images == split.ids and statistics.classes == CLASSES and statistics.reference == (1, 0)
     assert statistics.policy == "share:0.4" and statistics.precision == "fp32"
+
+
+def test_policies_share_a_pass_and_agreement_is_the_share_of_equal_labels(model: MultiExitModel, split: Split) -> None:
+    policies = ("margin", AGREEMENT, "mean")
+    found = evaluate_policies(model, split, SilentProgress(), ignore=IGNORE, policies=policies, batch=2)
+    assert tuple(one.policy for one in found) == policies
+    for one in (found[0], found[2]):
+        alone = evaluate(model, split, SilentProgress(), ignore=IGNORE, policy=one.policy, batch=2)
+        np.testing.assert_array_equal(one.confidence, alone.confidence)
+        np.testing.assert_array_equal(one.union, alone.union)
+    finish = Finish((64, 64))
+    with torch.no_grad():
+        answers = model(torch.from_numpy(np.asarray(split.images)).permute(0, 3, 1, 2).float())
+    expected = (finish(answers[1][1]) == finish(answers[0][1])).float().mean(dim=(1, 2))
+    np.testing.assert_allclose(found[1].confidence[1, 1], expected, atol=2e-3)
+    assert (found[1].confidence[0] == 0).all()
 
 
 def test_exits_may_have_different_numbers_of_heads(split: Split) -> None:
