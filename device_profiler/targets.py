@@ -11,7 +11,10 @@ import msgspec
 from device_profiler.errors import InputError
 
 Unit = Literal["cpu", "gpu", "npu"]
-Runtime = Literal["executorch", "litert", "coreml", "executorch-coreml", "executorch-vulkan"]
+Runtime = Literal[
+    "executorch", "litert", "coreml", "executorch-coreml", "executorch-vulkan",
+    "executorch-qnn-sm8550", "executorch-qnn-sm8650",
+]
 Precision = Literal["fp32", "fp16", "w8", "int8"]
 """w8: weights in 8 bits, arithmetic in fp16. int8: weights and activations."""
 

@@ -9,6 +9,7 @@ from typing import Protocol, cast
 from device_profiler.errors import InputError
 from device_profiler.targets import Precision
 from device_profiler.workload import Array
+from mobile_export import qnn_sdk
 from mobile_export.artifact import Artifact
 from mobile_export.program import Program
 
@@ -43,6 +44,8 @@ _MODULES = {
     "coreml": "mobile_export.coreml",
     "executorch-coreml": "mobile_export.executorch_coreml",
     "executorch-vulkan": "mobile_export.executorch_vulkan",
+    "executorch-qnn-sm8550": "mobile_export.executorch_qnn:export_sm8550",
+    "executorch-qnn-sm8650": "mobile_export.executorch_qnn:export_sm8650",
 }
 _PACKAGES = {
     "executorch": ("torch", "torchao", "executorch"),
@@ -50,7 +53,13 @@ _PACKAGES = {
     "coreml": ("torch", "torchao", "coremltools"),
     "executorch-coreml": ("torch", "executorch", "coremltools"),
     "executorch-vulkan": ("torch", "executorch"),
+    "executorch-qnn-sm8550": ("torch", "torchao", "executorch"),
+    "executorch-qnn-sm8650": ("torch", "torchao", "executorch"),
 }
+
+
+QNN = "executorch-qnn-"
+"""What the runtimes of Qualcomm's NPUs begin with; behind it stands the chip."""
 
 
 def exporter(runtime: str) -> Exporter:
@@ -59,7 +68,8 @@ def exporter(runtime: str) -> Exporter:
     Raises:
         InputError: no such runtime.
     """
-    return cast(Exporter, import_module(_MODULES[_known(runtime)]).export)
+    module, _, name = _MODULES[_known(runtime)].partition(":")
+    return cast(Exporter, getattr(import_module(module), name or "export"))
 
 
 def toolchain(runtime: str) -> dict[str, str]:
@@ -68,7 +78,8 @@ def toolchain(runtime: str) -> dict[str, str]:
     Raises:
         InputError: no such runtime.
     """
-    return {package: version(package) for package in _PACKAGES[_known(runtime)]}
+    versions = {package: version(package) for package in _PACKAGES[_known(runtime)]}
+    return {**versions, qnn_sdk.PACKAGE: qnn_sdk.VERSION} if runtime.startswith(QNN) else versions
 
 
 def _known(runtime: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from device_profiler.errors import InputError
 from device_profiler.workload import Array
+from mobile_export import qnn_sdk
 from mobile_export.artifact import Quantization
 
 NOT_RUNNABLE = {
@@ -26,6 +27,8 @@ def checked_by(runtime: str) -> str:
         from mobile_export.coreml_runtime import CHECKED_BY
 
         return CHECKED_BY
+    if runtime.startswith("executorch-qnn-"):
+        return "Qualcomm's emulation of the HTP on this CPU"
     return {"executorch": "ExecuTorch's runtime on this CPU", "litert": "LiteRT's interpreter on this CPU"}[runtime]
 
 
@@ -49,6 +52,9 @@ def load(path: Path, runtime: str, threads: int) -> HostRuntime:
     """
     if runtime in NOT_RUNNABLE:
         raise InputError(f"{path.name} is {NOT_RUNNABLE[runtime]}")
+    if runtime.startswith("executorch-qnn-"):
+        qnn_sdk.load()
+        return ExecutorchRuntime(path, threads)
     if runtime == "executorch":
         return ExecutorchRuntime(path, threads)
     if runtime == "litert":

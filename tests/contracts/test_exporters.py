@@ -24,6 +24,7 @@ from device_profiler.errors import InputError, VerificationError
 from device_profiler.files import sha256_path
 from device_profiler.targets import Precision
 from device_profiler.workload import CascadePlan
+from mobile_export import qnn_sdk
 from mobile_export.artifact import Artifact
 from mobile_export.boundary import to_stored
 from mobile_export.export_worker import ExportJob, export_in_parallel, export_in_worker
@@ -51,6 +52,12 @@ FORMS = (
     form("coreml", "int8", ".mlpackage", slow=True),
 )
 """Every form that this machine can run: runtime, precision, ending. A .mlpackages is a package an entry."""
+NEEDS_QNN = pytest.mark.skipif(not (qnn_sdk.folder() / qnn_sdk.LICENCE).is_file(), reason="Qualcomm's libraries absent")
+QNN_FORMS = tuple(
+    pytest.param(("executorch-qnn-sm8550", precision, ".pte"), marks=[pytest.mark.slow, NEEDS_QNN], id=precision)
+    for precision in ("int8", "fp16")
+)
+"""Run in workers alone, whose process Qualcomm's libraries are loaded into."""
 LEAST_AGREEMENT = {"fp32": 0.999, "fp16": 0.99, "w8": 0.95, "int8": 0.9}
 NOISE = np.random.default_rng(0).random((1, 3, 8, 8), np.float32)
 
@@ -87,7 +94,7 @@ class Exported:
     samples: Samples
 
 
-@pytest.fixture(scope="module", params=FORMS)
+@pytest.fixture(scope="module", params=[*FORMS, *QNN_FORMS])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     runtime, precision, suffix = request.param
     path = tmp_path_factory.mktemp(f"{runtime}-{precision}") / f"cascade{suffix}"
@@ -302,7 +309,7 @@ def test_a_precision_that_a_runtime_lacks_is_refused(runtime: str, precision: Pr
 
 
 def test_an_unknown_runtime_is_refused() -> None:
-    with pytest.raises(InputError, match="coreml, executorch, executorch-coreml, executorch-vulkan, litert"):
+    with pytest.raises(InputError, match=r"coreml, executorch, executorch-coreml, executorch-qnn-sm8550, .*litert"):
         exporter("onnx")
 
 

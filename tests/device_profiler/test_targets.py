@@ -43,8 +43,8 @@ def test_a_target_has_an_exporter_and_a_source_of_latency_or_a_reason(target: Ta
 
 
 def test_a_unit_that_nothing_reaches_says_why_and_what_there_is_instead() -> None:
-    with pytest.raises(InputError, match=r"NPU of a Galaxy S23: .*QNN SDK.*choose one of galaxy-s23-cpu, "):
-        find_target("galaxy-s23-npu")
+    with pytest.raises(InputError, match=r"NPU of a vivo X100: .*NeuroPilot.*choose one of dimensity9300-cpu, "):
+        find_target("dimensity9300-npu")
 
 
 def test_an_unknown_target_gets_the_nearest_one() -> None:
