@@ -29,6 +29,7 @@ class SampleRow(msgspec.Struct, frozen=True):
     requested_unit: str
     actual_unit: str
     provenance: str
+    verdict: str
     device: str
     soc: str
     os: str
@@ -61,6 +62,7 @@ def rows_of(kept: StoredMeasurement) -> Iterator[SampleRow]:
                 requested_unit=taken.requested_unit,
                 actual_unit=taken.actual_unit,
                 provenance=taken.provenance,
+                verdict=taken.verdict.kind if taken.verdict else "",
                 device=identity.model,
                 soc=identity.soc,
                 os=identity.android,

@@ -22,7 +22,7 @@ class VendorTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
 
     def bind(self, target: Target) -> bool:
-        """Whether figures for `target` are taken with this software."""
+        """Whether figures for `target` can be taken with this software."""
         return target.unit in self.units and fnmatchcase(target.soc, self.soc)
 
 
@@ -38,9 +38,9 @@ def all_terms() -> tuple[VendorTerms, ...]:
 
 
 def publishing_warnings(targets: Iterable[Target]) -> tuple[str, ...]:
-    """A sentence for each of `targets` whose figures a vendor's terms bind."""
+    """A sentence for each of `targets` whose figures a vendor's terms may bind."""
     return tuple(
-        f"figures for {target.name} are taken with {terms.software}: {terms.statement} ({terms.source})"
+        f"figures for {target.name}: where they were taken with {terms.software}, {terms.statement} ({terms.source})"
         for target in targets
         for terms in all_terms()
         if terms.bind(target)

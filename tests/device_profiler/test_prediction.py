@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from importlib import resources
 from pathlib import Path
 
 import msgspec
@@ -15,6 +17,8 @@ from device_profiler.targets import all_targets
 from device_profiler.workload import Operator
 
 MODEL = load_model("tensor-g2-tpu")
+MODELS = [file.name.removesuffix(".toml") for file in resources.files("device_profiler.device_models").iterdir()
+          if file.name.endswith(".toml")]
 GOLDEN = Path(__file__).parents[1] / "golden" / "prediction_tensor_g2_tpu.json"
 KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "RESIZE_BILINEAR", "SOME_CUSTOM_OPERATOR")
 counts = st.integers(0, 10**10)
@@ -75,16 +79,31 @@ def test_an_operator_that_the_unit_does_not_know_is_a_fallback() -> None:
     assert prediction.fallbacks == ("SOME_CUSTOM_OPERATOR",) and prediction.by_operator[0].place == "host"
 
 
-def test_every_parameter_has_a_unit_and_a_source() -> None:
-    for name in MODEL.parameters.__struct_fields__:
-        parameter = getattr(MODEL.parameters, name)
-        assert parameter.value > 0 and parameter.unit and len(parameter.source) >= len("assumed"), name
-    assert set(MODEL.assumed) <= set(MODEL.parameters.__struct_fields__) and "invocation_overhead" in MODEL.assumed
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_has_a_unit_and_a_source(name: str) -> None:
+    model = load_model(name)
+    assert model.name == name and model.title
+    for field in model.parameters.__struct_fields__:
+        parameter = getattr(model.parameters, field)
+        assert parameter.value > 0 and parameter.unit and len(parameter.source) >= len("assumed"), field
+    assert set(model.assumed) <= set(model.parameters.__struct_fields__) and "invocation_overhead" in model.assumed
+    kinds = model.kinds.supported
+    assert len(set(kinds)) == len(kinds)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name.endswith("-gpu")])
+def test_a_gpu_takes_what_its_delegate_registers(name: str) -> None:
+    """Operators that the installed ExecuTorch's Vulkan partitioner does not know must not be predicted on the unit."""
+    registry = resources.files("executorch").joinpath("backends/vulkan/op_registry.py").read_text()
+    registered = {found.lstrip("_") for found in re.findall(r"exir_ops\.edge\.aten\.(\w+)\.", registry)}
+    ours = {"conv2d", "depthwise_convolution", "matmul"}  # what our graphs call them, or what they are lowered from
+    assert set(load_model(name).kinds.supported) - registered <= ours
 
 
 def test_targets_name_models_that_exist() -> None:
     for target in all_targets():
-        assert (target.unit == "cpu") == (target.device_model is None)
+        assert target.device_model or target.untimed or target.unit == "cpu", f"{target.name}: no latency, no reason"
+        assert target.unit != "cpu" or target.device_model is None, "a phone's CPU is timed or emulated"
         if target.device_model:
             assert load_model(target.device_model).name == target.device_model
 

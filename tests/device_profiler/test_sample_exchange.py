@@ -18,7 +18,7 @@ from device_profiler.import_csv import read_csv
 from device_profiler.import_xcode import read_report
 from device_profiler.imported import IMPORT_PROTOCOL, keep_imported, measurement_of
 from device_profiler.json_position import position
-from device_profiler.measurement import Measurement
+from device_profiler.measurement import Measurement, Verdict
 from device_profiler.sample_export import export_samples, format_of
 from device_profiler.sample_table import COLUMNS
 from device_profiler.store import Store
@@ -58,7 +58,8 @@ def read_back(path: Path) -> list[dict[str, object]]:
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_an_export_holds_every_sample(store: Store, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"samples{suffix}"
-    store.add_all([ONE, measured(key="quoted", note='commas, "quotes"\nand lines')])
+    verdict = Verdict("PLAUSIBLE", "npu", ("a reason",))
+    store.add_all([ONE, measured(key="quoted", note='commas, "quotes"\nand lines', verdict=verdict)])
     assert export_samples(store.find(), path, format_of(path, None)) == 5
     rows = read_back(path)
     assert [(row["measurement"], row["series"], row["sample"], row["ns"]) for row in rows] == [
@@ -67,6 +68,7 @@ def test_an_export_holds_every_sample(store: Store, tmp_path: Path, suffix: str)
     ]
     assert tuple(rows[0]) == COLUMNS
     assert (rows[0]["provenance"], rows[0]["clock"], rows[3]["provenance"]) == ("emulated", "virtual", "measured")
+    assert (rows[0]["verdict"], rows[3]["verdict"]) == ("", "PLAUSIBLE")
     assert rows[4]["note"] == 'commas, "quotes"\nand lines'
 
 
@@ -121,7 +123,7 @@ def test_imported_figures_never_answer_for_measured_ones(store: Store, tmp_path:
         (f"{HEADER}\n{ROW}\n\n{ROW}x\n", r"line 4, column 5 \(ns\): '1000x' is no whole number"),
         (f"{HEADER}\nabc,main,pixel7-cpu,Pixel 7,0\n", r"line 2, column 5 \(ns\): 0 is no latency"),
         (f"{HEADER}\nabc,main,pixel7-cpu,Pixel 7,-3\n", r"line 2, column 5 \(ns\)"),
-        (f"{HEADER}\nabc,main,pixel9-cpu,Pixel 7,10\n", r"line 2, column 3 \(target\): unknown target 'pixel9-cpu'"),
+        (f"{HEADER}\nabc,main,nokia3310-cpu,Pixel 7,10\n", r"line 2, column 3 \(target\): unknown target"),
         (f"{HEADER}\n,main,pixel7-cpu,Pixel 7,10\n", r"line 2, column 1 \(key\): is empty"),
         (f"{HEADER}\n{'k' * 300},main,pixel7-cpu,Pixel 7,10\n", r"line 2, column 1 \(key\): a key has at most"),
         (f"{HEADER},provenance\n{ROW},predicted\n", r"line 2, column 6 \(provenance\): 'predicted' can't be imported"),
