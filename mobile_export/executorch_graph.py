@@ -16,6 +16,8 @@ from mobile_export.artifact import Artifact, EntryPoint, Port
 from mobile_export.exporters import toolchain
 from mobile_export.program import Program, TensorSpec
 
+CAST = "to_dim_order_copy"
+
 
 def write_program(
     lowered: EdgeProgramManager,
@@ -58,7 +60,9 @@ def describe(program: Program, lowered: EdgeProgramManager, delegate: str, host_
 
 
 def _port(spec: TensorSpec) -> Port:
-    return Port(spec, layout="NCHW" if len(spec.shape) == 4 else "")
+    if len(spec.shape) != 4:
+        return Port(spec)
+    return Port(spec, layout="NHWC" if spec.dtype == "uint8" else "NCHW")
 
 
 def _check_fallbacks(
@@ -67,6 +71,8 @@ def _check_fallbacks(
     """Off the delegate only what is declared, and only behind it: a delegate that waits for the host is a fallback."""
     host_nodes: set[torch.fx.Node] = set()
     for node in exported.graph.nodes:
+        if _is_cast_of_bytes(node):
+            continue
         if node.op != "call_function" or _is_getitem(node):
             if any(argument in host_nodes for argument in node.all_input_nodes):
                 host_nodes.add(node)
@@ -79,6 +85,14 @@ def _check_fallbacks(
         if _kind(node) not in host_side:
             raise VerificationError(_fallback(name, _kind(node), delegate, host_side))
         host_nodes.add(node)
+
+
+def _is_cast_of_bytes(node: torch.fx.Node) -> bool:
+    """The cast of a camera's bytes, which delegates can't take: the one thing that goes before them by design."""
+    if node.op != "call_function" or _kind(node) != CAST:
+        return False
+    source = node.all_input_nodes[0]
+    return source.op == "placeholder" and bool(source.meta["val"].dtype == torch.uint8)
 
 
 def _fallback(name: str, kind: str, delegate: str, host_side: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from mobile_export.manifest import (
     Manifest,
     SegmentationClass,
     Stage,
+    Temporal,
 )
 from mobile_export.self_check import CONFIDENCE_TOLERANCE, Sample, make_sample
 from pipeline.data.source import Split
@@ -80,6 +81,7 @@ def make_bundle(
             GLUE_LICENCE,
         ),
         certificate=certificate,
+        temporal=Temporal(request.app.exit_margin, request.app.label_frames),
         warnings=tuple(workspace.warnings),
     )
     sample = _sample(shipment, network.source.test, proof)

@@ -47,7 +47,7 @@ def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
         decision, doubted = _decide(network, learned, request, workspace)
         bench = Bench(
             learned.model, learned.checkpoint, network.policy, request.target, network.source.train,
-            network.source.test, workspace,
+            network.source.test, workspace, request.app.input,
         )
         measure = measuring(bench, device, store, learned.statistics.test, learned.table)
         winner = best_whole(measure, learned.statistics.search, learned.table, decision, request.objective)

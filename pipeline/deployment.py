@@ -9,6 +9,7 @@ from device_profiler.measurement import DeviceIdentity, Measurement
 from device_profiler.prediction import DeviceModel
 from device_profiler.targets import Target
 from mobile_export.bundle import Bundle
+from pipeline.app_options import AppOptions
 from pipeline.checkpoint import Checkpoint
 from pipeline.deciding import Decision, Doubt, SplitStatistics
 from pipeline.latency_table import LatencyTable
@@ -34,6 +35,7 @@ class DeployRequest:
     network: NetworkRequest
     objective: Objective
     promise: Promise | None
+    app: AppOptions
     device: str
     require_device: bool
     options: dict[str, object]

@@ -20,11 +20,13 @@ from device_profiler.targets import Target
 from device_profiler.workload import Array, CascadePlan
 from mobile_export.artifact import Artifact
 from mobile_export.boundary import to_stored
+from mobile_export.camera_input import takes_bytes
 from mobile_export.export_worker import export_in_worker
 from mobile_export.exporters import Calibration, toolchain
 from mobile_export.parity import check_parity
 from mobile_export.program import Program
 from mobile_export.session import HostSession
+from pipeline.app_options import InputForm
 from pipeline.checkpoint import Checkpoint
 from pipeline.data.source import Split
 from pipeline.evaluation import to_images
@@ -61,6 +63,7 @@ class Bench:
     train: Split
     test: Split
     workspace: Workspace
+    input: InputForm | None = None
 
     def ship(self, configuration: Configuration) -> Shipment:
         """Export and verify a configuration, or take it from the cache where the same was shipped before.
@@ -84,6 +87,7 @@ class Bench:
             sorted(toolchain(target.runtime).items()),
             graph_code(),
             PARITY_IMAGES,
+            *([self.input] if self.input == "uint8" else []),
         )
         folder = self.workspace.kept("shipments", key)
         file = folder / f"model{target.suffix}"
@@ -102,8 +106,9 @@ class Bench:
 
     def _export(self, programs: tuple[Program, ...], file: Path) -> Artifact:
         calibration = self._calibration(programs) if self.target.precision == "int8" else None
+        exported = (takes_bytes(programs[0]), *programs[1:]) if self.input == "uint8" else programs
         artifact = export_in_worker(
-            self.target.runtime, programs, file, precision=self.target.precision, calibration=calibration
+            self.target.runtime, exported, file, precision=self.target.precision, calibration=calibration
         )
         images = evenly(self.test, PARITY_IMAGES)
         samples = [chain_inputs(programs, images[i : i + 1]) for i in range(len(images))]

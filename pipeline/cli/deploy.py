@@ -2,6 +2,7 @@
 
 import argparse
 
+from pipeline.app_options import add_app_arguments, app_options_from
 from pipeline.cli.network import (
     add_design_arguments,
     add_device_arguments,
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_design_arguments(parser)
     add_objective_arguments(parser)
     add_promise_arguments(parser)
+    add_app_arguments(parser)
     add_device_arguments(parser)
 
 
@@ -32,6 +34,7 @@ def handle(arguments: argparse.Namespace) -> int:
     from device_profiler.targets import find_target
 
     target, objective, promise = find_target(arguments.target), objective_from(arguments), promise_from(arguments)
+    app = app_options_from(arguments, target)
     if objective.setting == "anytime":
         raise InputError(
             "deploy ships budgeted and adaptive configurations; anytime ones are found by `search --setting anytime`: "
@@ -48,7 +51,7 @@ def handle(arguments: argparse.Namespace) -> int:
     options = resolved_options(arguments)
     write_options(options, workspace.run / "config.toml")
     asked = DeployRequest(
-        target, request, objective, promise, arguments.device, arguments.require_device, options, arguments.store
+        target, request, objective, promise, app, arguments.device, arguments.require_device, options, arguments.store
     )
     deployment = deploy(asked, workspace)
     emit(result_json(deployment, workspace), result_lines(deployment), arguments.json)
