@@ -288,8 +288,8 @@ class _Facts:
                 value=doubt.value,
                 unit=doubt.unit,
                 source=doubt.source,
-                at_half=doubt.at_half and _choice(doubt.at_half),
-                at_double=doubt.at_double and _choice(doubt.at_double),
+                at_half=None if doubt.at_half is None else _choice(doubt.at_half),
+                at_double=None if doubt.at_double is None else _choice(doubt.at_double),
             )
             for doubt in self.deployment.doubts
         )
