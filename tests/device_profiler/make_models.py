@@ -1,7 +1,8 @@
 """Makes the small deployments that the runner's tests use; run as a process of its own: `make_models.py FOLDER`.
 
 A cascade of two stages, the first with a finish, on 3x32x32 images, as exporters write it: `cascade.pte` (XNNPACK,
-fp32), `cascade.tflite` (fp32) and `cascade_int8.tflite`; images and answers in `eager.npz` (PyTorch) and `int8.npz` (LiteRT).
+fp32), `cascade.tflite` (fp32) and `cascade_int8.tflite`; images and answers in `eager.npz` (PyTorch) and `int8.npz`
+(LiteRT).
 """
 
 import sys
