@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 from executorch.exir import to_edge_transform_and_lower
+from torch import fx
 from torchao.quantization.pt2e import MinMaxObserver
-from torchao.quantization.pt2e.quantizer import QuantizationSpec
+from torchao.quantization.pt2e.quantizer import FixedQParamsQuantizationSpec, QuantizationSpec
 
 from device_profiler.errors import InputError
 from device_profiler.targets import Precision
@@ -56,15 +58,41 @@ def _exported(
     return torch.export.export(graph_module, program.example_inputs(), strict=False)
 
 
+class _Quantizer(XNNPACKQuantizer):  # type: ignore[misc]  # executorch has no types
+    """XNNPACK's quantizer, but what goes into a ReLU6 is stored in steps over 0..6, so that storing it clips as well.
+
+    By itself it stores all that a convolution gives and the ReLU6 behind it cuts off: on a trained EfficientNet-Lite0
+    the mean error of the features is then half of their standard deviation. Patterns with BatchNorm, folded by now,
+    are left out: they are traced anew for every program, four seconds each.
+    """
+
+    SUPPORTED_PATTERNS: ClassVar = [one for one in XNNPACKQuantizer.SUPPORTED_PATTERNS if "_bn" not in one.name]
+
+    def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+        model = super().annotate(model)
+        for node in model.graph.nodes:
+            source = node.args[0] if _is_relu6(node) else None
+            if isinstance(source, fx.Node) and len(source.users) == 1:
+                annotation = source.meta.get("quantization_annotation")
+                if annotation is not None and annotation.output_qspec is not None:
+                    annotation.output_qspec = _SIX
+        return model
+
+
+def _is_relu6(node: fx.Node) -> bool:
+    if node.target in (torch.ops.aten.relu6.default, torch.ops.aten.relu6_.default):
+        return True
+    clip = (torch.ops.aten.hardtanh.default, torch.ops.aten.hardtanh_.default)
+    return node.target in clip and tuple(node.args[1:]) == (0.0, 6.0)
+
+
+_LIMITS = {"dtype": torch.int8, "quant_min": -128, "quant_max": 127, "qscheme": torch.per_tensor_affine}
+_SIX = FixedQParamsQuantizationSpec(scale=6 / 255, zero_point=-128, **_LIMITS)
+
+
 def _quantizer() -> XNNPACKQuantizer:
     """Weights per channel, values by their least and largest: histograms, the default, would clip rare ones."""
-    values = QuantizationSpec(
-        dtype=torch.int8,
-        quant_min=-128,
-        quant_max=127,
-        qscheme=torch.per_tensor_affine,
-        observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-12),
-    )
+    values = QuantizationSpec(observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-12), **_LIMITS)
     usual = get_symmetric_quantization_config(is_per_channel=True)
     settings = replace(usual, input_activation=values, output_activation=values)
-    return XNNPACKQuantizer().set_global(settings)
+    return _Quantizer().set_global(settings)

@@ -89,3 +89,22 @@ def test_the_cures_keep_the_function(module: type[nn.Module]) -> None:
     network, x = module().eval(), torch.from_numpy(SAMPLES[0][0])
     for found, expected in zip(canonical(program_for(network), INT8_REWRITES)(x), network(x), strict=True):
         assert torch.allclose(found, expected, atol=1e-5)
+
+
+class Clipped(nn.Module):
+    """A convolution that gives far more than the ReLU6 behind it lets through, as trained networks have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.wide, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
+        self.wide.weight.data *= 60
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (self.last(functional.relu6(self.wide(x))),)
+
+
+def test_what_a_relu6_cuts_off_costs_no_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cured = worst_share_of_scale(Clipped(), tmp_path / "cured.pte")
+    monkeypatch.setattr(executorch_xnnpack, "_is_relu6", lambda node: False)
+    assert worst_share_of_scale(Clipped(), tmp_path / "broken.pte") > 3 * cured
