@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from device_profiler import conditions
+from device_profiler import conditions, phone_settings
 from device_profiler.benchmark_output import FALLBACK, BenchmarkOutput, parse_output
 from device_profiler.device import Device, read_state
 from device_profiler.errors import DeviceError, InputError, VerificationError
@@ -147,7 +147,7 @@ def measure_with_tool(device: Device, target: Target, tool: BenchmarkTool, artif
     taken = [_Taken([], Growth(), []) for _ in workloads]
     pause = conditions.pause_on(transport, device.identity)
     before = conditions.wait_until_fit(transport, pause=pause)
-    with conditions.steady(transport):
+    with phone_settings.steady(transport):
         resting = _resting(transport, target.unit) if target.unit != "cpu" else Growth()
         for index in order:
             entry = workloads[index].call.entry

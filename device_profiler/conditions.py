@@ -1,71 +1,21 @@
-"""The state in which a phone is measured: awake, charged, cool, steady clocks, its big cores; restored afterwards.
+"""The state in which a phone is measured: charged, cool, on its big cores; and what its clocks did meanwhile."""
 
-What is changed is written down on the phone first, as the script that undoes it: whatever becomes of this process, the
-next session on the phone runs that script before it measures.
-"""
-
-import logging
 import re
-import shlex
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from device_profiler.device import read_state
 from device_profiler.errors import DeviceError, InvalidMeasurementError, UnavailableError
 from device_profiler.measurement import DeviceIdentity
 from device_profiler.transport import Transport
 
-log = logging.getLogger(__name__)
-
 LEAST_BATTERY_PERCENT = 30
 COOLING_S = 300.0
-JOURNAL = "/data/local/tmp/mess-deploy.restore"
-"""On the phone: the commands that undo what a session changed; there only while one does, or after it was killed."""
 _PAUSE_S = 10.0
 _CAPACITY = re.compile(r"cpu(\d+)/cpu_capacity:(\d+)")
 _TIME_IN_STATE = re.compile(r"cpu(\d+)/cpufreq/stats/time_in_state:(\d+) (\d+)")
-_STAY_ON = "global stay_on_while_plugged_in"
-_AWAKE = ("svc power stayon true", "input keyevent WAKEUP")
-_FIXED_CLOCKS = "cmd power set-fixed-performance-mode-enabled true"
 
 Pause = Callable[[float], None]
-
-
-@contextmanager
-def steady(transport: Transport, *, fixed_clocks: bool = True) -> Iterator[None]:
-    """Keep the phone awake, at sustainable clocks, inside the block; what the phone does not know is left out.
-
-    Raises:
-        DeviceError: afterwards, when a setting could not be restored (unless the block failed already).
-    """
-    restore(transport)
-    _write_journal(transport)
-    _try(transport, *_AWAKE, *([_FIXED_CLOCKS] if fixed_clocks else []))
-    try:
-        yield
-    except BaseException:
-        _restore_if_there(transport)
-        raise
-    restore(transport)
-
-
-def restore(transport: Transport) -> bool:
-    """Undo what a session left changed, and verify it; False where there was nothing to undo.
-
-    Raises:
-        DeviceError: a setting is not what it was.
-    """
-    script = f"[ -f {JOURNAL} ] || {{ echo nothing; exit; }}; sh {JOURNAL} && rm -f {JOURNAL} && echo restored"
-    answer = transport.shell(script).output.strip().splitlines()
-    if answer[-1:] == ["nothing"]:
-        return False
-    if answer[-1:] != ["restored"]:
-        raise DeviceError(
-            f"settings of {transport.address} could not be restored ({' '.join(answer)[-200:]}): run `sh {JOURNAL}` in "
-            "its shell, then remove that file"
-        )
-    return True
 
 
 def wait_until_fit(transport: Transport, cooling_s: float = COOLING_S, pause: Pause = time.sleep) -> dict[str, str]:
@@ -135,43 +85,7 @@ def mean_khz(before: Residency, after: Residency) -> dict[str, str]:
     return {"cpu_khz_mean": ",".join(map(str, means))} if means else {}
 
 
-def _write_journal(transport: Transport) -> None:
-    """The script that undoes what is changed: settings as they are now (fixed performance can't be read: off)."""
-    former = transport.shell(f"settings get {_STAY_ON} 2>/dev/null").output.strip()
-    lines = ["cmd power set-fixed-performance-mode-enabled false >/dev/null 2>&1"]
-    if former.isdigit():
-        lines.append(f"settings put {_STAY_ON} {former}")
-    elif former == "null":
-        lines.append(f"settings delete {_STAY_ON} >/dev/null")
-    else:
-        lines.append("svc power stayon false >/dev/null 2>&1")
-    if former.isdigit() or former == "null":
-        lines.append(f'[ "$(settings get {_STAY_ON})" = {former} ] || {{ echo stay_on_while_plugged_in; exit 1; }}')
-    else:
-        lines.append("true")
-    content = shlex.quote("\n".join(lines) + "\n")
-    result = transport.shell(f"printf %s {content} > {JOURNAL}.partial && mv {JOURNAL}.partial {JOURNAL}")
-    if result.exit_code != 0:
-        raise DeviceError(
-            f"{transport.address} can't note its settings ({result.output.strip()[-150:]}); nothing was changed: see "
-            "whether its storage is full"
-        )
-
-
-def _restore_if_there(transport: Transport) -> None:
-    """After a failure, whose error is the one to be told."""
-    try:
-        restore(transport)
-    except DeviceError as error:
-        log.warning("settings of %s are restored when it is measured next: %s", transport.address, error)
-
-
 def _idle(transport: Transport, seconds: float) -> None:
     result = transport.shell(f"idle {seconds:g}")
     if result.exit_code != 0:
         raise DeviceError(f"{transport.address} can't let its clock pass: {result.output.strip()[-150:]}")
-
-
-def _try(transport: Transport, *commands: str) -> None:
-    """Run commands that older phones may lack."""
-    transport.shell("; ".join(f"{command} >/dev/null 2>&1" for command in commands) + "; true")

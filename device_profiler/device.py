@@ -14,6 +14,7 @@ from device_profiler.errors import DeviceError, UnavailableError
 from device_profiler.leases import Lease, LeasedTransport, take
 from device_profiler.links import attached_serials
 from device_profiler.measurement import DeviceIdentity, Provenance
+from device_profiler.phone_settings import tidy
 from device_profiler.standing import check_standing, note_end, phone_key
 from device_profiler.targets import Target
 from device_profiler.transport import Transport, connect
@@ -188,6 +189,8 @@ def hold(device: Device, token: str | None = None, *, even_set_aside: bool = Fal
         check_standing(device.key, device.identity.address)
     device.lease = take(device.transport, device.identity, token=token)
     device.transport = LeasedTransport(device.transport, device.lease)
+    if not device.lease.shared:
+        tidy(device.transport)
     return device
 
 

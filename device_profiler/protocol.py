@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from device_profiler import conditions
+from device_profiler import conditions, phone_settings
 from device_profiler.device import Device, read_state
 from device_profiler.errors import InputError, UnavailableError
 from device_profiler.golden import golden_file
@@ -292,7 +292,7 @@ class _Session:
         """State before, series, state after, on a phone in a steady state."""
         transport = self.device.transport
         pause = conditions.pause_on(transport, self.device.identity)
-        with conditions.steady(transport):
+        with phone_settings.steady(transport):
             before = conditions.wait_until_fit(transport, pause=pause)
             residency = conditions.read_residency(transport)
             series = compared_series(

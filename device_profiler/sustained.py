@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from device_profiler import conditions
+from device_profiler import conditions, phone_settings
 from device_profiler.device import Device, read_state
 from device_profiler.errors import InputError
 from device_profiler.measurement import DeviceIdentity, Provenance
@@ -97,7 +97,7 @@ def measure_sustained(
     transport = device.transport
     runner = replace(install(transport, target.runtime), cores=conditions.big_cores(transport))
     window_ms = max(_LEAST_WINDOW_MS, seconds * 1000 // _WINDOWS)
-    with conditions.steady(transport, fixed_clocks=False):
+    with phone_settings.steady(transport, fixed_clocks=False):
         before = conditions.wait_until_fit(transport, pause=conditions.pause_on(transport, device.identity))
         ran = runner.follow(
             artifact,

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from deployed import EXECUTORCH
 
-from device_profiler import conditions, debian
-from device_profiler.device import Device, identify, read_state
+from device_profiler import conditions, debian, phone_settings
+from device_profiler.device import Device, hold, identify, read_state
 from device_profiler.emulator.phone import start_phone, stop_phone
 from device_profiler.emulator.phone_profile import known_profiles, load_profile
 from device_profiler.emulator.vm import VmForm
@@ -92,7 +92,7 @@ def test_a_session_on_it_waits_for_the_heat_and_leaves_nothing_changed(
         assert len([block for block in one.blocks if block.verdict == "valid"]) >= LIGHT.launches
         assert one.verdict is None
     assert phone.shell("settings get global stay_on_while_plugged_in").output == "null\n"
-    assert phone.shell(f"[ -e {conditions.JOURNAL} ]").exit_code == 1
+    assert phone.shell(f"[ -e {phone_settings.JOURNAL} ]").exit_code == 1
 
 
 @pytest.mark.slow
@@ -121,16 +121,20 @@ def test_a_sustained_run_that_can_not_be_is_refused_at_once(phones: list[Transpo
 def test_what_a_killed_session_changed_is_undone_by_the_next(phones: list[Transport]) -> None:
     phone, read = phones[1], "settings get global stay_on_while_plugged_in"
     phone.shell("settings put global stay_on_while_plugged_in 3")
-    session = conditions.steady(phone)
+    session = phone_settings.steady(phone)
     session.__enter__()  # and then the host is killed: nothing leaves the block
     assert phone.shell(read).output == "15\n"
     assert phone.shell("cat /data/property/fixed_performance").output == "true\n"
-    with conditions.steady(phone):
+    held = hold(Device(phone, identify(phone)))
+    assert phone.shell(read).output == "3\n", "whoever takes the phone next restores it"
+    held.lease.release(phone)  # type: ignore[union-attr]
+    phone_settings.steady(phone).__enter__()
+    with phone_settings.steady(phone):
         assert phone.shell(read).output == "15\n"
     assert phone.shell(read).output == "3\n", "not what the killed session had set"
     assert phone.shell("cat /data/property/fixed_performance").output == "false\n"
-    assert conditions.restore(phone) is False
-    with pytest.raises(ValueError, match="in between"), conditions.steady(phone):
+    assert phone_settings.restore(phone) is False
+    with pytest.raises(ValueError, match="in between"), phone_settings.steady(phone):
         raise ValueError("in between")
     assert phone.shell(read).output == "3\n"
 

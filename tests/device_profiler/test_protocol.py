@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_transport import LocalTransport
 
-from device_profiler import conditions
+from device_profiler import conditions, phone_settings
 from device_profiler.device import Device
 from device_profiler.emulator.phone_profile import load_profile
 from device_profiler.emulator.rehearsal import Rehearsal
@@ -289,3 +289,27 @@ def test_the_mean_clock_is_weighted_by_the_time_at_each_frequency() -> None:
     after = {0: {300_000: 10, 1_800_000: 30}, 7: {500_000: 30, 2_850_000: 15}}
     assert conditions.mean_khz(before, after) == {"cpu_khz_mean": "1800000,1087500"}
     assert conditions.mean_khz({}, {}) == {}
+
+
+class Refusing(LocalTransport):
+    """A phone that answers every command with one text and one exit code."""
+
+    answer = ShellResult(1, "")
+
+    def shell(self, command: str, *, timeout_s: float = 30.0) -> ShellResult:
+        return self.answer
+
+
+def test_settings_that_can_not_be_noted_or_restored_are_told() -> None:
+    phone = Refusing()
+    phone.answer = ShellResult(1, "stay_on_while_plugged_in\n")
+    with pytest.raises(DeviceError, match=r"could not be restored \(stay_on_while_plugged_in\): run `sh /data/local"):
+        phone_settings.restore(phone)
+    phone_settings.tidy(phone)  # tells it in the log
+    phone.answer = ShellResult(1, "nothing")
+    with pytest.raises(DeviceError, match=r"can't note its settings .* see whether its storage is full"):
+        phone_settings.steady(phone).__enter__()
+    phone.answer = ShellResult(127, "idle: not found")
+    pause = conditions.pause_on(phone, device(clock="unsteady").identity)
+    with pytest.raises(DeviceError, match="can't let its clock pass: idle: not found"):
+        pause(10.0)
