@@ -9,7 +9,8 @@ An entry of the list is one text as a user sees it, with where it comes from and
     words = ["search", "--max-latency", "0"]           the command line that shows it, and
     folder = "searches"                                what provocations/folders.py puts there before; or
     by = "devices:low_battery"                         a function in a module of provocations/ that raises it; or
-    test = "tests/...::test_..."                       the test in which the real part raises it
+    test = "tests/...::test_..."                       the test in which the real part raises it; or
+    unshown = true                                     nothing yet: the text is the code's, with … for its values
 
 `python tests/error_catalogue.py` names the errors in the code that the list lacks. `pytest --record-errors FILE` notes
 every error that a test raises; `python tests/error_catalogue.py FILE` then prints an entry for each that is lacking.
@@ -28,14 +29,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "tests" / "golden" / "errors.toml"
 PACKAGES = ("pipeline", "mobile_export", "device_profiler")
-BASES = {"PipelineError", "InputError", "InfeasibleError", "DeviceError", "VerificationError"}
+BASES = {"PipelineError": 2, "InputError": 2, "InfeasibleError": 3, "DeviceError": 4, "VerificationError": 5}
+"""The classes of device_profiler/errors.py with their exit codes."""
 ANYTHING = "\x00"
 """Stands in a template for a value that only a run knows."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """An entry of the list. Exactly one of `words`, `by` and `test` says what provokes it."""
+    """An entry of the list. Exactly one of `words`, `by`, `test` and `unshown` says what provokes it."""
 
     at: str
     text: str
@@ -44,6 +46,7 @@ class Listed:
     words: tuple[str, ...] = ()
     by: str = ""
     test: str = ""
+    unshown: bool = False
 
     def shows(self, text: str) -> bool:
         """Is `text` (as `plain` writes it) this error? `…` stands for anything."""
@@ -58,6 +61,7 @@ class Site:
     first: int
     last: int
     templates: tuple[str, ...]
+    kind: str = ""
 
     def gives(self, text: str) -> bool:
         """Can this place give the message `text`? A reader of files may put the file's name in front."""
@@ -106,7 +110,8 @@ def _sites(path: str, tree: ast.Module, names: set[str]) -> Iterator[Site]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _makes_error(node, names) and node.args:
             templates = tuple(_templates(node.args[0], tree))
-            yield Site(path, node.lineno, node.end_lineno or node.lineno, templates)
+            made = node.func.body if isinstance(node.func, ast.IfExp) else node.func
+            yield Site(path, node.lineno, node.end_lineno or node.lineno, templates, _name(made))
 
 
 def _makes_error(call: ast.Call, names: set[str]) -> bool:
@@ -148,6 +153,20 @@ def plain(text: str, *folders: Path) -> str:
     text = re.sub(r"/tmp/pytest-of-[^/\s]+/pytest-\d+/[^/\s:;,'`\"]+", "FOLDER", text)
     text = text.replace(str(ROOT), "PROJECT").replace(str(Path.home()), "~")
     return re.sub(r"127\.0\.0\.1:\d{5}", "127.0.0.1:PORT", text)
+
+
+def as_unshown(site: Site) -> Listed:
+    """An entry for a place that nothing shows yet."""
+    return Listed(site.at, "error: " + site.templates[0].replace(ANYTHING, "…"), exit_code(site.kind), unshown=True)
+
+
+def exit_code(kind: str) -> int:
+    """The exit code of an error class, or of what it is derived from."""
+    if kind in BASES:
+        return BASES[kind]
+    classes = [node for tree in sources().values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    (derived,) = [node for node in classes if node.name == kind]
+    return exit_code(next(_name(base) for base in derived.bases if _name(base) in error_classes()))
 
 
 def message_of(entry: Listed) -> str:

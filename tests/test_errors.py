@@ -4,12 +4,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.error_catalogue import ROOT, Listed, listed, stale
+from tests.error_catalogue import ROOT, Listed, listed, stale, unlisted
 from tests.error_showing import show
 
 ENTRIES = listed()
+LEAST_SHARE_SHOWN = 0.6
+"""To be raised, never lowered: the share of the list that a command, a call or a test really shows."""
 TYPED = [entry for entry in ENTRIES if entry.words]
 CALLED = [entry for entry in ENTRIES if entry.by]
+
+
+def test_every_error_in_the_code_is_listed() -> None:
+    missing = [str(site) for site in unlisted()]
+    assert not missing, "run: python -m tests.error_showing (see there)\n" + "\n".join(missing)
+
+
+def test_most_errors_are_shown() -> None:
+    shown = [entry for entry in ENTRIES if not entry.unshown]
+    assert len(shown) >= LEAST_SHARE_SHOWN * len(ENTRIES)
 
 
 def test_every_listed_error_is_in_the_code() -> None:
@@ -18,7 +30,7 @@ def test_every_listed_error_is_in_the_code() -> None:
 
 def test_every_entry_says_what_provokes_it_and_is_one_line() -> None:
     for entry in ENTRIES:
-        assert sum(map(bool, (entry.words, entry.by, entry.test))) == 1, entry
+        assert sum(map(bool, (entry.words, entry.by, entry.test, entry.unshown))) == 1, entry
         assert entry.text.startswith("error: ") and "\n" not in entry.text, entry
         assert not entry.test or (ROOT / entry.test.split("::")[0]).is_file(), entry
 
