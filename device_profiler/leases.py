@@ -48,7 +48,7 @@ class BusyError(UnavailableError):
     """Somebody else has the phone."""
 
 
-class LeaseLostError(DeviceError):
+class LeaseLostError(UnavailableError):
     """The lease ran out, and somebody else took the phone: what was measured meanwhile is not to be used."""
 
 
@@ -196,6 +196,11 @@ def _take_on_phone(transport: Transport, holder: Holder, *, renewing: bool = Fal
     if not renewing and _try(transport, holder, f"mkdir {PHONE_LEASE} 2>/dev/null"):
         return
     known, up = _read_on_phone(transport)
+    if known is None and transport.shell(f"[ -d {PHONE_LEASE} ]").exit_code != 0:
+        if _try(transport, holder, f"mkdir {PHONE_LEASE}"):  # it was given back meanwhile
+            return
+        raise DeviceError(f"{transport.address} can't keep a lease: {PHONE_LEASE} can't be made; see whether its "
+                          "storage is full")
     if known is None:
         known = Holder("none", "", "a host that is just taking it", expires=up + LEASE_S)
         free = f"[ ! -e {PHONE_LEASE}/holder ] && mkdir -p {PHONE_LEASE}"

@@ -14,6 +14,7 @@ import pytest
 from device_profiler import leases
 from device_profiler.device import connect_device, hold, identify, open_device
 from device_profiler.emulator.registry import EmulatedPhone
+from device_profiler.errors import DeviceError
 from device_profiler.leases import BusyError, LeasedTransport, LeaseLostError, holder_elsewhere, take
 from device_profiler.listing import describe
 from device_profiler.measurement import DeviceIdentity
@@ -196,3 +197,12 @@ def test_a_record_is_plain_data(identity: DeviceIdentity, transport: Transport) 
     lease = take(transport, with_odd_name)
     assert lease.key == ".._.._x_y"
     lease.release(transport)
+
+
+def test_a_phone_that_can_keep_no_lease_says_so(
+    identity: DeviceIdentity, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "PHONE_LEASE", "/proc/nowhere")
+    with pytest.raises(DeviceError, match=r"can't keep a lease.*storage is full") as caught:
+        take(transport, identity)
+    assert not isinstance(caught.value, BusyError)
