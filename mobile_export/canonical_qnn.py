@@ -9,7 +9,7 @@ aten = torch.ops.aten
 
 
 def outputs_of_their_own(graph_module: fx.GraphModule) -> None:
-    """What is given back and computed with as well is given back times 1: in fp16 it comes out channels last else."""
+    """What is given back and computed with as well is given back times 1: in fp16 files of several methods it is wrong."""
     graph = graph_module.graph
     (output,) = (node for node in graph.nodes if node.op == "output")
     for source in list(output.all_input_nodes):
