@@ -2,9 +2,11 @@
 
 `python -m tests.error_showing [RECORD]` runs every entry's provocation and writes into the list what it shows now. With
 a record (`pytest --record-errors RECORD`) entries that name a test are renewed too, and errors without an entry get
-one. Entries that nothing in the code gives any more are dropped. Read the difference before you commit it.
+one. Entries that nothing in the code gives any more are dropped. `--keep` provokes nothing: it only drops and adds.
+Read the difference before you commit it.
 """
 
+import argparse
 import contextlib
 import io
 import json
@@ -148,9 +150,15 @@ def renewed_by_tests(entries: list[Listed], seen: list[Listed]) -> list[Listed]:
 def main() -> None:
     """Write the list anew and say what no provocation shows any more; entries that came in meanwhile stay."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    seen = from_record(Path(sys.argv[1]).resolve()) if len(sys.argv) > 1 else []
+    parser = argparse.ArgumentParser()
+    parser.add_argument("record", type=Path, nargs="?")
+    parser.add_argument("--keep", action="store_true")
+    arguments = parser.parse_args()
+    seen = from_record(arguments.record.resolve()) if arguments.record else []
     before = listed()
-    entries = [renewed(entry) if entry.words or entry.by else entry for entry in renewed_by_tests(list(before), seen)]
+    entries = renewed_by_tests(list(before), seen)
+    if not arguments.keep:
+        entries = [renewed(entry) if entry.words or entry.by else entry for entry in entries]
     for entry in entries:
         if not entry.text.startswith("error: "):
             print(f"shows no error: {' '.join(entry.words) or entry.by}", file=sys.stderr)
