@@ -9,7 +9,7 @@ aten = torch.ops.aten
 
 
 def outputs_of_their_own(graph_module: fx.GraphModule) -> None:
-    """What is given back and computed with as well is given back times 1: in fp16 files of several methods it is wrong."""
+    """What is given back and computed with too is given back times 1: else wrong in fp16 files of several methods."""
     graph = graph_module.graph
     (output,) = (node for node in graph.nodes if node.op == "output")
     for source in list(output.all_input_nodes):
