@@ -127,13 +127,14 @@ def photo(height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(64, 48), (200, 150), (31, 90), (640, 10)])
-def test_resizing_is_pillows_to_a_step(probe: Path, size: tuple[int, int], tmp_path: Path) -> None:
+def test_resizing_is_pillows(probe: Path, size: tuple[int, int], tmp_path: Path) -> None:
     image = Image.fromarray(photo(120, 160))
     image.save(tmp_path / "in.ppm")
     subprocess.run([probe, "resize", tmp_path / "in.ppm", *map(str, size), tmp_path / "out.raw"], check=True)
     found = np.fromfile(tmp_path / "out.raw", np.uint8).reshape(size[1], size[0], 3)
     expected = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
-    assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
+    columns_first = size == (640, 10)
+    assert np.abs(found.astype(int) - expected.astype(int)).max() <= columns_first
 
 
 def test_camera_frames_convert_as_in_python(probe: Path, tmp_path: Path) -> None:

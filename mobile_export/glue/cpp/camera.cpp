@@ -42,28 +42,29 @@ class Converter {
   float kr_, kb_, offset_, y_scale_, c_scale_;
 };
 
-// Weights of the source pixels that one target pixel is made of.
+// Weights of the source pixels that one target pixel is made of, in 1 / 2^22: Pillow's arithmetic, so its results.
+constexpr int kPrecision = 22;
 struct Taps {
   size_t first;
-  std::vector<float> weights;
+  std::vector<int32_t> weights;
 };
 
 std::vector<Taps> triangle(size_t source, size_t target) {
   const double scale = static_cast<double>(source) / static_cast<double>(target);
-  const double reach = std::max(scale, 1.0);
+  const double reach = std::max(scale, 1.0), narrowing = 1.0 / reach;
   std::vector<Taps> all;
   for (size_t i = 0; i < target; ++i) {
     const double centre = (static_cast<double>(i) + 0.5) * scale;
     const auto first = static_cast<size_t>(std::max(0.0, std::floor(centre - reach + 0.5)));
     const auto end = std::min(source, static_cast<size_t>(std::floor(centre + reach + 0.5)));
-    Taps taps{first, {}};
+    std::vector<double> weights;
     double total = 0;
     for (size_t x = first; x < end; ++x) {
-      const double weight = std::max(0.0, 1.0 - std::abs((static_cast<double>(x) - centre + 0.5) / reach));
-      taps.weights.push_back(static_cast<float>(weight));
-      total += weight;
+      weights.push_back(std::max(0.0, 1.0 - std::abs((static_cast<double>(x) - centre + 0.5) * narrowing)));
+      total += weights.back();
     }
-    for (float& weight : taps.weights) weight = static_cast<float>(weight / total);
+    Taps taps{first, {}};
+    for (const double weight : weights) taps.weights.push_back(static_cast<int32_t>(0.5 + weight / total * (1 << kPrecision)));
     all.push_back(std::move(taps));
   }
   return all;
@@ -75,9 +76,9 @@ void filter(const std::vector<Taps>& taps, const uint8_t* from, size_t from_step
   for (size_t line = 0; line < lines; ++line) {
     for (size_t i = 0; i < taps.size(); ++i) {
       for (size_t c = 0; c < 3; ++c) {
-        float sum = 0;
+        int32_t sum = 1 << (kPrecision - 1);
         for (size_t k = 0; k < taps[i].weights.size(); ++k) sum += taps[i].weights[k] * from[line * from_stride + (taps[i].first + k) * from_step + c];
-        to[line * to_stride + i * to_step + c] = to_byte(sum);
+        to[line * to_stride + i * to_step + c] = static_cast<uint8_t>(std::clamp(sum >> kPrecision, 0, 255));
       }
     }
   }

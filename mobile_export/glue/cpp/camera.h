@@ -25,7 +25,8 @@ Image rgb_from_nv21(const uint8_t* frame, size_t width, size_t height, Matrix ma
 Image rgb_from_420v(const uint8_t* y, size_t y_stride, const uint8_t* cbcr, size_t cbcr_stride, size_t width, size_t height,
                     Matrix matrix = Matrix::bt709, bool video_range = true);
 
-// The triangle filter, widened when shrinking: Pillow's BILINEAR to within a step of 1. The shape is not kept.
+// The triangle filter, widened when shrinking: Pillow's BILINEAR, to a step of 1 where that filters
+// columns before rows. The shape is not kept.
 Image resize(const Image& image, size_t width, size_t height);
 
 // A binary PPM (P6, channels = 3) or PGM (P5, channels = 1) of 8 bits; Failure when it is something else.

@@ -78,18 +78,21 @@ private fun byte(bytes: ByteArray, index: Int): Float = (bytes[index].toInt() an
 
 private fun rounded(value: Float): Byte = floor(value + 0.5f).coerceIn(0f, 255f).toInt().toByte()
 
-/** The source pixels that one target pixel is made of. */
-private class Taps(val first: Int, val weights: FloatArray)
+/** The source pixels that one target pixel is made of, weights in 1 / 2^22: Pillow's arithmetic, so its results. */
+private class Taps(val first: Int, val weights: IntArray)
+
+private const val PRECISION = 22
 
 private fun triangle(source: Int, target: Int): List<Taps> {
     val scale = source.toDouble() / target
     val reach = max(scale, 1.0)
+    val narrowing = 1 / reach
     return List(target) { i ->
         val centre = (i + 0.5) * scale
         val first = max(0, floor(centre - reach + 0.5).toInt())
         val end = min(source, floor(centre + reach + 0.5).toInt())
-        val weights = (first until end).map { max(0.0, 1 - abs((it - centre + 0.5) / reach)) }
-        Taps(first, FloatArray(weights.size) { (weights[it] / weights.sum()).toFloat() })
+        val weights = (first until end).map { max(0.0, 1 - abs((it - centre + 0.5) * narrowing)) }
+        Taps(first, IntArray(weights.size) { (0.5 + weights[it] / weights.sum() * (1 shl PRECISION)).toInt() })
     }
 }
 
@@ -98,8 +101,8 @@ private fun filter(
     taps: List<Taps>, from: ByteArray, fromStep: Int, fromStride: Int, to: ByteArray, toStep: Int, toStride: Int, lines: Int,
 ) {
     for (line in 0 until lines) for ((i, tap) in taps.withIndex()) for (c in 0 until 3) {
-        var sum = 0f
-        for (k in tap.weights.indices) sum += tap.weights[k] * byte(from, line * fromStride + (tap.first + k) * fromStep + c)
-        to[line * toStride + i * toStep + c] = rounded(sum)
+        var sum = 1 shl (PRECISION - 1)
+        for (k in tap.weights.indices) sum += tap.weights[k] * (from[line * fromStride + (tap.first + k) * fromStep + c].toInt() and 0xFF)
+        to[line * toStride + i * toStep + c] = (sum shr PRECISION).coerceIn(0, 255).toByte()
     }
 }

@@ -99,29 +99,31 @@ func readPnm(_ file: URL, magic: String, channels: Int) throws -> (width: Int, h
 
 private func rounded(_ value: Float) -> UInt8 { UInt8(min(max((value + 0.5).rounded(.down), 0), 255)) }
 
-/// The source pixels that each target pixel is made of.
-private func triangle(_ source: Int, _ target: Int) -> [(first: Int, weights: [Float])] {
-  let scale = Double(source) / Double(target), reach = max(scale, 1)
+private let precision = 22
+
+/// The source pixels that each target pixel is made of, weights in 1 / 2^22: Pillow's arithmetic, so its results.
+private func triangle(_ source: Int, _ target: Int) -> [(first: Int, weights: [Int])] {
+  let scale = Double(source) / Double(target), reach = max(scale, 1), narrowing = 1 / reach
   return (0..<target).map { i in
     let centre = (Double(i) + 0.5) * scale
     let first = max(0, Int((centre - reach + 0.5).rounded(.down))), end = min(source, Int((centre + reach + 0.5).rounded(.down)))
-    let weights = (first..<end).map { max(0, 1 - abs((Double($0) - centre + 0.5) / reach)) }
+    let weights = (first..<end).map { max(0, 1 - abs((Double($0) - centre + 0.5) * narrowing)) }
     let total = weights.reduce(0, +)
-    return (first, weights.map { Float($0 / total) })
+    return (first, weights.map { Int(0.5 + $0 / total * Double(1 << precision)) })
   }
 }
 
 /// `lines` rows or columns; steps and strides are the distances between pixels and between lines, in bytes.
 private func filter(
-  _ taps: [(first: Int, weights: [Float])], _ from: [UInt8], step: Int, stride: Int, toStep: Int, toStride: Int, lines: Int
+  _ taps: [(first: Int, weights: [Int])], _ from: [UInt8], step: Int, stride: Int, toStep: Int, toStride: Int, lines: Int
 ) -> [UInt8] {
   var to = [UInt8](repeating: 0, count: taps.count * lines * 3)
   for line in 0..<lines {
     for (i, tap) in taps.enumerated() {
       for c in 0..<3 {
-        var sum: Float = 0
-        for (k, weight) in tap.weights.enumerated() { sum += weight * Float(from[line * stride + (tap.first + k) * step + c]) }
-        to[line * toStride + i * toStep + c] = rounded(sum)
+        var sum = 1 << (precision - 1)
+        for (k, weight) in tap.weights.enumerated() { sum += weight * Int(from[line * stride + (tap.first + k) * step + c]) }
+        to[line * toStride + i * toStep + c] = UInt8(min(max(sum >> precision, 0), 255))
       }
     }
   }
