@@ -23,7 +23,7 @@ from mobile_export.exporters import Calibration, check_programs
 from mobile_export.program import Program
 from mobile_export.pt2e import calibrated
 
-HOST_SIDE = ("softmax", "amax", "mean", "argmax", "to_dim_order_copy")
+HOST_SIDE = ("softmax", "amax", "ge", "mean", "argmax", "to_dim_order_copy")
 """Kinds of operators that stay on ExecuTorch's portable kernels by design: the confidence, the label map, its cast."""
 
 
