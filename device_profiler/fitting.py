@@ -21,7 +21,7 @@ from device_profiler.prediction import DeviceModel, Parameter
 from device_profiler.store import Store
 from device_profiler.workload import Operator
 
-FOLDS = 5
+FOLDS, LEAST_FAMILIES = 5, 2
 LEAST_PARTS = 10
 PRIOR_FACTOR = 3.0
 _NOISE = 0.05
@@ -82,9 +82,9 @@ def fit(model: DeviceModel, parts: Sequence[FitPart], measured_on: str) -> tuple
     if len(parts) < LEAST_PARTS:
         raise InputError(f"{len(parts)} measured parts are too few to fit {model.name}: it takes {LEAST_PARTS} or more "
                          "whose operators are known; measure more by `profile`")
-    if len({part.family for part in parts}) < FOLDS:
+    if len({part.family for part in parts}) < LEAST_FAMILIES:
         raise InputError(f"the {len(parts)} measured parts are too alike to fit {model.name} and to leave some out: "
-                         f"measure parts of {FOLDS} or more kinds by `profile`")
+                         f"measure parts of {LEAST_FAMILIES} or more kinds by `profile`")
     problem = _Problem(model, OperatorArrays.of([part.operators for part in parts], model.kinds),
                        np.array([part.measured_ns for part in parts]),
                        _numbered([part.family for part in parts]))
@@ -128,7 +128,7 @@ class _Problem:
         """Error on every part by a fit without it, as a share of its latency."""
         errors = np.empty(len(self.measured))
         folds = (np.random.default_rng(0).permutation(self.family.max() + 1) % FOLDS)[self.family]
-        for fold in range(FOLDS):
+        for fold in np.unique(folds):
             moved, _ = self.solve(folds != fold)
             errors[folds == fold] = self.errors(moved)[folds == fold]
         return errors
