@@ -80,7 +80,8 @@ def phone_networks() -> list[KnownNetwork]:
         for prefix in network["prefixes"]:
             operators += tuple(Operator(**operator) for operator in prefix["further_operators"])
             name = f"{network['name']} {network['size']}"
-            parts.setdefault(name, []).append(FitPart(operators, prefix["ns"], group=re.sub(r"_\d+\.\d+$", "", network["name"])))
+            family = re.sub(r"_\d+\.\d+$", "", network["name"])
+            parts.setdefault(name, []).append(FitPart(operators, prefix["ns"], group=family))
     known = []
     for own in parts.values():
         others = [part for other in parts.values() for part in other if part.group != own[0].group]
