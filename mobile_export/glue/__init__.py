@@ -12,28 +12,27 @@ _CPP = (
 _PYTHON = ("python/cascade.py",)
 _KOTLIN = ("kotlin/Bundle.kt", "kotlin/Camera.kt")
 _SWIFT = ("swift/Bundle.swift", "swift/Camera.swift")
-_BY_RUNTIME: dict[Runtime, tuple[str, ...]] = {
-    "executorch": (*_PYTHON, *_KOTLIN, "kotlin/ExecuTorchModel.kt", *_SWIFT, "swift/ExecuTorchModel.swift"),
-    "executorch-vulkan": (*_KOTLIN, "kotlin/ExecuTorchModel.kt"),
-    "executorch-coreml": (*_SWIFT, "swift/ExecuTorchModel.swift"),
+_ANDROID_EXECUTORCH = (*_KOTLIN, "kotlin/ExecuTorchModel.kt")
+_APPLE_EXECUTORCH = (*_SWIFT, "swift/ExecuTorchModel.swift")
+_BY_RUNTIME: dict[str, tuple[str, ...]] = {
+    "executorch": (*_PYTHON, *_ANDROID_EXECUTORCH, *_APPLE_EXECUTORCH),
+    "executorch-coreml": _APPLE_EXECUTORCH,
     "litert": (*_PYTHON, *_KOTLIN, "kotlin/LiteRTModel.kt"),
     "coreml": (*_SWIFT, "swift/CoreMLModel.swift"),
 }
-_CPP_RUNTIMES: dict[Runtime, Runtime] = {
-    "executorch": "executorch", "executorch-vulkan": "executorch", "litert": "litert",
-}
-"""Whose C++ reference goes with a runtime: other delegates of ExecuTorch are linked in, the code is the same."""
+"""ExecuTorch's other delegates (Vulkan, QNN) are Android's, and have no runtime in Python."""
 README = "README.md"
 
 
 def glue_files(runtime: Runtime) -> dict[str, Path]:
     """The reference code for artifacts of `runtime`: path under glue/ to the file here."""
-    files = {name: _HERE / name for name in (README, *_BY_RUNTIME[runtime])}
+    files = {name: _HERE / name for name in (README, *_BY_RUNTIME.get(runtime, _ANDROID_EXECUTORCH))}
     return files | {f"cpp/{file.name}": file for file in cpp_sources(runtime)}
 
 
 def cpp_sources(runtime: Runtime) -> tuple[Path, ...]:
     """The C++ reference with its headers: what drives the runner's cascade from a bundle, and that cascade."""
-    if runtime not in _CPP_RUNTIMES:
+    if "coreml" in runtime:
         return ()
-    return (*[_HERE / "cpp" / name for name in _CPP], *cascade_sources(_CPP_RUNTIMES[runtime]))
+    own = cascade_sources("litert" if runtime == "litert" else "executorch")
+    return (*[_HERE / "cpp" / name for name in _CPP], *own)
