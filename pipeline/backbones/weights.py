@@ -49,6 +49,10 @@ def _published(name: str) -> dict[str, Tensor]:
     return weights
 
 
+# What torch's unpickler raises on bytes that are no pickle: its opcodes act on whatever the bytes say.
+_GARBAGE = (pickle.UnpicklingError, ValueError, LookupError, TypeError, AttributeError)
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """A state dict from a .safetensors file, or from a .pt or .pth without running any code in it.
 
@@ -59,8 +63,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         stored = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"no weights at {path}") from None
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path} can't be read as weights (.safetensors, or a .pth state dict): {error}") from None
+    except (SafetensorError, RuntimeError, OSError, EOFError, *_GARBAGE) as error:
+        reason = f"{type(error).__name__}, {str(error).splitlines()[0]}" if str(error) else type(error).__name__
+        raise InputError(f"{path} can't be read as weights (.safetensors, or a .pth state dict): {reason}") from None
     if isinstance(stored, dict) and isinstance(stored.get("model"), dict):
         stored = stored["model"]
     if not isinstance(stored, dict) or not all(isinstance(value, Tensor) for value in stored.values()):
