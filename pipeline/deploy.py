@@ -133,7 +133,7 @@ def _statistics(
 ) -> SplitStatistics:
     """Of the network as it ships: the int8 stages, chained, where the target is int8."""
     splits: tuple[SplitName, ...] = ("search", "test", "certify") if request.promise else ("search", "test")
-    if request.target.precision == "int8":
+    if request.target.precision != "fp32":
         return SplitStatistics(*int8_statistics(network, checkpoint, model, request.target, splits, workspace))
     return SplitStatistics(*(float_statistics(network, checkpoint, model, split, workspace) for split in splits))
 

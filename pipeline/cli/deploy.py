@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     """Deploy and print the result; argument errors come before any heavy import."""
     from device_profiler.errors import InputError
-    from device_profiler.targets import find_target
+    from device_profiler.targets import timed_target
 
-    target, objective, promise = find_target(arguments.target), objective_from(arguments), promise_from(arguments)
+    target, objective, promise = timed_target(arguments.target), objective_from(arguments), promise_from(arguments)
     app = app_options_from(arguments, target)
     if objective.setting == "anytime":
         raise InputError(
