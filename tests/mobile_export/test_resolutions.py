@@ -21,6 +21,7 @@ from mobile_export.manifest import Stage as Step
 from mobile_export.program import Program, TensorSpec
 from mobile_export.self_check import make_sample
 
+pytestmark = pytest.mark.slow
 SQUARE, PORTRAIT = (64, 64), (96, 32)
 THRESHOLD = 0.5
 
