@@ -126,7 +126,7 @@ class Bench:
         target, artifact = self.target, shipment.artifact
         key = content_key("whole", artifact.sha256, shipment.plan.stages, shipment.plan.finish)
         keys = [f"{key}:{n}" for n in range(len(shipment.plan.stages))]
-        fingerprint, version = device.identity.fingerprint, protocol_version(target)
+        fingerprint, version = device.identity.fingerprint, protocol_version(target, device.identity.clock)
         known = [store.get(one, fingerprint, target.name, version) for one in keys]
         if all(known):
             self.workspace.note_reuse("whole latency", _title(shipment.configuration))
@@ -167,7 +167,7 @@ class Bench:
                     shipment.plan,
                     device.identity.fingerprint,
                     indices,
-                    protocol_version(self.target),
+                    protocol_version(self.target, device.identity.clock),
                 ),
             )
             / "agreement.json"
