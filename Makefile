@@ -2,8 +2,6 @@
 PYTHON ?= python3
 TARGET ?= pixel7-npu
 BIN := .venv/bin
-# A worker a core, whole files to one worker: a file's tests share what it built.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: setup deploy test nightly lint docs reference check clean
 
@@ -15,10 +13,10 @@ setup: check .venv/installed  ## make .venv, fetch and build what the phone and 
 
 test: check .venv/installed-dev lint  ## lint, types, layering, then the tests
 	$(BIN)/python -m pipeline doctor --prepare
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+	$(BIN)/python -m pytest -m "not slow"
 
 nightly: check .venv/installed-dev  ## the slow checks too
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

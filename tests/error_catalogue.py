@@ -150,7 +150,9 @@ def plain(text: str, *folders: Path) -> str:
     """A message without what differs from run to run: folders, ports."""
     for folder in folders:
         text = text.replace(str(folder), "FOLDER")
-    text = re.sub(r"/tmp/pytest-of-[^/\s]+/pytest-\d+/[^/\s:;,'`\"]+", "FOLDER", text)
+    text = re.sub(r"/tmp/pytest-of-[^/\s]+/pytest-\d+/(popen-gw\d+/)?[^/\s:;,'`\"]+", "FOLDER", text)
+    text = re.sub(r"process \d+ of user \d+ on \S+", "process … of user … on …", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.+]+", "…", text)
     text = text.replace(str(ROOT), "PROJECT").replace(str(Path.home()), "~")
     return re.sub(r"127\.0\.0\.1:\d{5}", "127.0.0.1:PORT", text)
 

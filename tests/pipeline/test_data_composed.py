@@ -48,7 +48,7 @@ def test_an_interrupted_build_is_made_again(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("spec", ["", "smaple", "folder:", "shapes:3", "coco"])
 def test_unknown_sources_list_the_known(spec: str) -> None:
-    with pytest.raises(InputError, match="sample, shapes, or folder:PATH"):
+    with pytest.raises(InputError, match="choose sample, shapes, folder:PATH, voc:PATH, coco:PATH, or cityscapes:PATH"):
         load_source(spec, area=64 * 64, amounts=AMOUNTS)
 
 

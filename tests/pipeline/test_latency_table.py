@@ -61,7 +61,7 @@ def test_round_trip(tmp_path: Path) -> None:
         ({"heads": [[1, 2], [1, 2]]}, "one row per exit (3)"),
         ({"blocks": []}, "no blocks"),
         ({"blocks": [1, "2", 3]}, "blocks[1]"),
-        ({"provenance": "guessed"}, "choose one of measured, emulated, predicted"),
+        ({"provenance": "guessed"}, "choose one of measured, imported, emulated, predicted"),
         ({"schema": 2}, "schema 2 is not known"),
         ({"unit": "ms"}, "unit 'ms' is not known"),
         ({"unit": "absent"}, "unit missing"),
