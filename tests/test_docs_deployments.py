@@ -13,6 +13,7 @@ from tests.guides import DOCS, ROOT, blocks, run
 GUIDES = sorted((DOCS / "guides").glob("*.md"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)  # may be the first to pay for the deployment
 def test_the_readmes_python_example(cpu: Ran, environment: dict[str, str], tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
