@@ -29,6 +29,7 @@ from tests.faults.fault_proxy import Fault, FaultProxy
 ROOT = Path(__file__).parents[2]
 ALLOCATOR_NS = 30
 """What the allocator's state may shift a sample of the virtual clock by."""
+pytestmark = pytest.mark.slow  # minutes on two cores, and every one a race against a real phone
 LONG = 200
 """Iterations of a run that is still going when something happens to it."""
 
@@ -87,9 +88,9 @@ def once_running(phone: EmulatedPhone, act: str) -> Callable[[int, int], None]:
 
 
 @pytest.mark.parametrize("fault", [
-    pytest.param(Fault("cut", "from phone", 4_000), id="cut", marks=pytest.mark.slow),
+    pytest.param(Fault("cut", "from phone", 4_000), id="cut"),
     pytest.param(Fault("corrupt", "to phone", 30_000), id="corrupt"),
-    pytest.param(Fault("truncate", "from phone", 6_500), id="truncate", marks=pytest.mark.slow),
+    pytest.param(Fault("truncate", "from phone", 6_500), id="truncate"),
 ])
 def test_a_run_completes_after_reconnecting(phone: EmulatedPhone, job: Job, fault: Fault,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +158,7 @@ def test_a_phone_that_refuses_the_key_says_what_to_do(phone: EmulatedPhone, monk
 
 
 @pytest.mark.parametrize("jump_s", [
-    pytest.param(-86_400.0, id="back"), pytest.param(86_400.0, id="on", marks=pytest.mark.slow),
+    pytest.param(-86_400.0, id="back"), pytest.param(86_400.0, id="on"),
 ])
 def test_a_jump_of_the_hosts_clock_neither_hangs_nor_lies(
     phone: EmulatedPhone, job: Job, runner: Runner, jump_s: float, monkeypatch: pytest.MonkeyPatch
@@ -176,7 +177,6 @@ def test_a_jump_of_the_hosts_clock_neither_hangs_nor_lies(
         runner.transport.shell("sleep 30", timeout_s=1.0)
 
 
-@pytest.mark.slow
 def test_a_wrong_date_on_the_phone_changes_no_figure(phone: EmulatedPhone, job: Job, runner: Runner) -> None:
     """The phone thinks that everything on it is from days ago: nothing of a run that goes is swept away."""
     age = once_running(phone, f"touch -d 2001-01-01T00:00:00 {DEVICE_FOLDER}/runs/* {DEVICE_FOLDER}/runs/*/*")
@@ -228,7 +228,6 @@ def test_the_next_call_collects_what_a_killed_host_began(phone: EmulatedPhone, j
     assert left_on(phone) == []
 
 
-@pytest.mark.slow
 def test_what_a_killed_host_left_going_does_not_disturb_another_job(phone: EmulatedPhone, job: Job) -> None:
     host = start_host(phone, job, 100_000)
     host.kill()
