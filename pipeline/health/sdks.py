@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-from importlib import metadata
 from pathlib import Path
 
 from pipeline.health.check import Check
@@ -15,7 +14,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chro
 
 def check_sdks() -> list[Check]:
     """What some targets, imports and tests use."""
-    return [check_qnn(os.environ.get(QNN_VARIABLE)), _core_ml(), _xcode(), _adb(), _browser()]
+    return [check_qnn(os.environ.get(QNN_VARIABLE)), _xcode(), _adb(), _browser()]
 
 
 def check_qnn(root: str | None) -> Check:
@@ -26,14 +25,6 @@ def check_qnn(root: str | None) -> Check:
     if not (Path(root) / "lib").is_dir():
         return Check(AREA, "QNN SDK", "missing", f"{QNN_VARIABLE}={root} holds no lib/", where)
     return Check(AREA, "QNN SDK", "works", root)
-
-
-def _core_ml() -> Check:
-    try:
-        return Check(AREA, "coremltools", "works", metadata.version("coremltools"))
-    except metadata.PackageNotFoundError:
-        return Check(AREA, "coremltools", "note", "not installed: no Core ML packages for iPhones",
-                     "python -m pip install coremltools")
 
 
 def _xcode() -> Check:
