@@ -144,7 +144,8 @@ def test_a_checkpoint_of_another_model_is_refused(cpu: Ran, environment: dict[st
         environment, "evaluate", "--preset", "smoke", "--checkpoint", str(cpu.run / "checkpoint"),
         "--backbone", "mobilenet_v2", code=2,
     )
-    assert "is a checkpoint of another model: its backbone is efficientnet_lite0" in done.stderr.strip().splitlines()[-1]
+    last = done.stderr.strip().splitlines()[-1]
+    assert "is a checkpoint of another model: its backbone is efficientnet_lite0" in last
 
 
 def test_an_interrupted_training_goes_on(environment: dict[str, str], tmp_path: Path) -> None:
