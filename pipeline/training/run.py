@@ -98,7 +98,7 @@ def train(
     """Train both stages; `folder` gets the checkpoint and, until it is there, the states to resume from.
 
     Interrupted (Ctrl-C, kill -9, power), the same call goes on from the last saved step and ends with the same weights
-    as an undisturbed run. Finished, it returns the checkpoint that lies there.
+    as an undisturbed run with as many threads. Finished, it returns the checkpoint that lies there.
 
     Raises:
         InputError: the spec is for other classes or another size than the source has; the schedule contradicts itself;

@@ -111,7 +111,9 @@ def test_killed_training_resumes_to_the_same_weights(
     here = Path(__file__).parent
     path = os.pathsep.join([str(here.parents[1]), str(here)])
     command = [sys.executable, str(here / "killed_training.py"), str(tmp_path / "run"), "10"]
-    killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, timeout=300)
+    threads = str(torch.get_num_threads())  # sums depend on it, and a runtime of an earlier test may have set it
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads}
+    killed = subprocess.run(command, env=environment, timeout=300)
     assert killed.returncode == -signal.SIGKILL and not (tmp_path / "run" / "model.json").exists()
     for folder in ("run", "whole"):
         train(spec, source, SCHEDULE, tmp_path / folder, SilentProgress(), RunOptions(group_size=3))
