@@ -17,9 +17,9 @@ from mobile_export import manifest
 from pipeline import api, exit_statistics
 from pipeline.__main__ import ACTIONS, VERBS, usage, verb_module
 from pipeline.cli.parser import NOT_IN_FILES, verb_parser
+from pipeline.exact_search.configuration import Front, SearchResult
 from pipeline.latency_table import LatencyTable
-from pipeline.report.record import RunReport
-from pipeline.search.configuration import Front, SearchResult
+from pipeline.run_report.record import RunReport
 
 FOLDER = Path(__file__).parent / "reference"
 COMMON = "common options"

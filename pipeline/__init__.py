@@ -1,12 +1,10 @@
 """What a user runs: data, training, evaluation, partition, profiling, search, export, report.
 
 `from pipeline import deploy` gives the commands as functions (see `pipeline.api`); importing the package alone imports
-nothing else.
+nothing else. No module in here has the name of a function: `pipeline.search` is the command, nothing rebinds it.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,20 +31,7 @@ FUNCTIONS = (
 )  # fmt: skip
 
 
-class _Package(ModuleType):
-    """Some functions share their name with a module in here (`search`): as an attribute it is always the function.
-
-    `from pipeline.search import ...` is not touched by that.
-    """
-
-    def __getattr__(self, name: str) -> object:
-        if name not in FUNCTIONS:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        return getattr(import_module("pipeline.api"), name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in FUNCTIONS and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+def __getattr__(name: str) -> object:
+    if name not in FUNCTIONS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("pipeline.api"), name)

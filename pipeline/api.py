@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from device_profiler.sustained import ThrottlingCurve
     from device_profiler.targets import Target
     from pipeline.evaluation import EvaluationReport
+    from pipeline.exact_search.configuration import Front
     from pipeline.health import Check
-    from pipeline.search.configuration import Front
 
 File = str | Path
 Preset = Literal["smoke", "quick", "full"] | str
@@ -210,7 +210,7 @@ def search(
     """The best configuration, from statistics.npz and latency.json alone (given, or those of the folder `run`)."""
     import msgspec
 
-    from pipeline.search.configuration import Configuration
+    from pipeline.exact_search.configuration import Configuration
 
     result = _result("search", locals())
     configuration = msgspec.convert(result["configuration"], Configuration)

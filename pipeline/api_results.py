@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from mobile_export.artifact import Artifact
     from mobile_export.manifest import Certificate, Manifest
     from pipeline.checkpoint import TrainingRecord
+    from pipeline.exact_search.configuration import Configuration
     from pipeline.model import ModelSpec
-    from pipeline.search.configuration import Configuration
 
 
 @dataclass(frozen=True)

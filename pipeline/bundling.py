@@ -28,11 +28,11 @@ from mobile_export.self_check import CONFIDENCE_TOLERANCE, Sample, make_sample
 from pipeline.data.source import Split
 from pipeline.deciding import SplitStatistics
 from pipeline.deployment import DeployRequest, TimedWhole
+from pipeline.exact_search.configuration import Candidate
+from pipeline.exact_search.evaluate import routed_overlap
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.network import Network
 from pipeline.proof import Proof
-from pipeline.search.configuration import Candidate
-from pipeline.search.evaluate import routed_overlap
 from pipeline.shipping import Shipment, stored_image
 from pipeline.workspace import Workspace
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from device_profiler.errors import InputError, VerificationError
 from device_profiler.files import sha256_bytes
 from mobile_export.manifest import Certificate
+from pipeline.exact_search.configuration import Configuration
+from pipeline.exact_search.evaluate import head_indices, routes
+from pipeline.exact_search.uncertainty import miou_gap_interval
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.promise import Promise
-from pipeline.search.configuration import Configuration
-from pipeline.search.evaluate import head_indices, routes
-from pipeline.search.uncertainty import miou_gap_interval
 
 ERROR_INCREASE = "increase of the share of wrong pixels over the full network, per image"
 STEPS = 50

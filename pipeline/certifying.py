@@ -11,10 +11,7 @@ from device_profiler.errors import InfeasibleError
 from mobile_export.manifest import Certificate
 from pipeline.certificate import STEPS, boldest_step, certify, error_increase, path_losses, threshold_path
 from pipeline.durations import format_duration
-from pipeline.exit_statistics import ExitStatistics
-from pipeline.latency_table import LatencyTable
-from pipeline.promise import Promise
-from pipeline.search.configuration import (
+from pipeline.exact_search.configuration import (
     LATENCY_TOLERANCE,
     MIOU_TOLERANCE,
     Candidate,
@@ -23,9 +20,12 @@ from pipeline.search.configuration import (
     better,
     result_from,
 )
-from pipeline.search.evaluate import evaluate_configuration
-from pipeline.search.objective import Objective
-from pipeline.search.solver import search
+from pipeline.exact_search.evaluate import evaluate_configuration
+from pipeline.exact_search.objective import Objective
+from pipeline.exact_search.solver import search
+from pipeline.exit_statistics import ExitStatistics
+from pipeline.latency_table import LatencyTable
+from pipeline.promise import Promise
 
 
 def certified(

@@ -7,15 +7,15 @@ from device_profiler.errors import InfeasibleError
 from device_profiler.prediction import DeviceModel, Parameter, scaled
 from mobile_export.manifest import Certificate
 from pipeline.certifying import certified, most_promising
+from pipeline.exact_search.configuration import Candidate, Configuration, Front, SearchResult
+from pipeline.exact_search.evaluate import evaluate_configuration
+from pipeline.exact_search.front import front
+from pipeline.exact_search.objective import Objective
+from pipeline.exact_search.solver import search, strongest_single_exit
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 from pipeline.model import ModelCost
 from pipeline.promise import Promise
-from pipeline.search.configuration import Candidate, Configuration, Front, SearchResult
-from pipeline.search.evaluate import evaluate_configuration
-from pipeline.search.front import front
-from pipeline.search.objective import Objective
-from pipeline.search.solver import search, strongest_single_exit
 
 
 @dataclass(frozen=True, eq=False)

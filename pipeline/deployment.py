@@ -12,6 +12,8 @@ from mobile_export.bundle import Bundle
 from pipeline.app_options import AppOptions
 from pipeline.checkpoint import Checkpoint
 from pipeline.deciding import Decision, Doubt, SplitStatistics
+from pipeline.exact_search.configuration import Candidate
+from pipeline.exact_search.objective import Objective
 from pipeline.latency_table import LatencyTable
 from pipeline.model import MultiExitModel
 from pipeline.network import Network, NetworkRequest
@@ -19,8 +21,6 @@ from pipeline.phone_check import PhoneAgreement
 from pipeline.profiling import Profile
 from pipeline.promise import Promise
 from pipeline.proof import Proof
-from pipeline.search.configuration import Candidate
-from pipeline.search.objective import Objective
 from pipeline.shipping import Shipment
 
 

@@ -11,7 +11,7 @@ from pipeline.deployment import Deployment
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.network import float_statistics
 from pipeline.quantized import CALIBRATION_IMAGES
-from pipeline.report import EntryFacts, PrecisionScore, QuantisationFacts, Repeat, ShippedFacts, TensorFacts
+from pipeline.run_report import EntryFacts, PrecisionScore, QuantisationFacts, Repeat, ShippedFacts, TensorFacts
 from pipeline.workspace import Workspace
 
 HASHED = ("statistics.npz", "latency.json", "front.json", "config.toml")

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from pipeline.deployment import Deployment
-from pipeline.search.configuration import Candidate, Front
-from pipeline.search.front import front
-from pipeline.search.objective import SETTINGS, Objective
+from pipeline.exact_search.configuration import Candidate, Front
+from pipeline.exact_search.front import front
+from pipeline.exact_search.objective import SETTINGS, Objective
 from pipeline.workspace import Workspace
 
 TIME_LIMIT_S = 30.0

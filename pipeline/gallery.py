@@ -16,7 +16,7 @@ from pipeline.evaluation import label_map, to_images
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import MultiExitModel
 from pipeline.policy import Finish
-from pipeline.report import Example, ExampleStep, encode_confidence, encode_labels, encode_photo
+from pipeline.run_report import Example, ExampleStep, encode_confidence, encode_labels, encode_photo
 from pipeline.shipping import Shipment, stored_image
 
 PER_EXIT = 3

@@ -12,10 +12,10 @@ from device_profiler.files import atomic_path
 from mobile_export.session import CascadeResult, HostSession
 from pipeline.data.source import DataSource, Split
 from pipeline.evaluation import label_map, overlap
+from pipeline.exact_search.configuration import Configuration
+from pipeline.exact_search.evaluate import images_near_threshold, routed_overlap, routes
 from pipeline.exit_statistics import ExitStatistics, mean_iou
 from pipeline.progress import Progress
-from pipeline.search.configuration import Configuration
-from pipeline.search.evaluate import images_near_threshold, routed_overlap, routes
 from pipeline.shipping import Shipment, stored_image
 from pipeline.workspace import Workspace, content_key
 

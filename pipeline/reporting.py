@@ -15,13 +15,18 @@ from pipeline.deciding import macs_table
 from pipeline.deployment import Deployment, TimedWhole
 from pipeline.evaluation import constant_miou, majority_class
 from pipeline.evidence import entry_facts, quantisation_facts, repeat_facts, shipped_facts
+from pipeline.exact_search.configuration import Candidate as Found
+from pipeline.exact_search.configuration import Configuration
+from pipeline.exact_search.evaluate import evaluate_configuration, head_indices, route_costs, routed_overlap
+from pipeline.exact_search.objective import DEFAULT_MAX_DROP, Objective
+from pipeline.exact_search.uncertainty import miou_interval
 from pipeline.exit_statistics import ExitStatistics, mean_iou
 from pipeline.fronts import ReadFront, every_front
 from pipeline.gallery import examples
 from pipeline.model import count_model
 from pipeline.partition import block_entry, finish_entry, head_entry
 from pipeline.profiling import PartProfile
-from pipeline.report import (
+from pipeline.run_report import (
     HTML_NAME,
     JSON_NAME,
     ArtifactFacts,
@@ -49,14 +54,9 @@ from pipeline.report import (
     timing_of,
     write_report,
 )
-from pipeline.report.candidate import Setting
-from pipeline.report.record import ConstraintKind
-from pipeline.report.timing import PartKind
-from pipeline.search.configuration import Candidate as Found
-from pipeline.search.configuration import Configuration
-from pipeline.search.evaluate import evaluate_configuration, head_indices, route_costs, routed_overlap
-from pipeline.search.objective import DEFAULT_MAX_DROP, Objective
-from pipeline.search.uncertainty import miou_interval
+from pipeline.run_report.candidate import Setting
+from pipeline.run_report.record import ConstraintKind
+from pipeline.run_report.timing import PartKind
 from pipeline.workspace import Workspace
 
 

@@ -30,11 +30,11 @@ from pipeline.app_options import InputForm
 from pipeline.checkpoint import Checkpoint
 from pipeline.data.source import Split
 from pipeline.evaluation import to_images
+from pipeline.exact_search.configuration import Configuration
 from pipeline.model import ModelSpec, MultiExitModel
 from pipeline.partition import Partition, deployment_programs
 from pipeline.phone_check import PhoneAgreement, compare_cascades
 from pipeline.quantized import calibration_images
-from pipeline.search.configuration import Configuration
 from pipeline.sources import graph_code
 from pipeline.workspace import Workspace, content_key
 

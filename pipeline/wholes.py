@@ -9,13 +9,13 @@ from device_profiler.store import Store
 from pipeline.deciding import Decision
 from pipeline.deployment import TimedWhole
 from pipeline.durations import format_duration
+from pipeline.exact_search.configuration import Candidate
+from pipeline.exact_search.evaluate import evaluate_configuration
+from pipeline.exact_search.objective import Objective
+from pipeline.exact_search.runners_up import runners_up
+from pipeline.exact_search.solver import search
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
-from pipeline.search.configuration import Candidate
-from pipeline.search.evaluate import evaluate_configuration
-from pipeline.search.objective import Objective
-from pipeline.search.runners_up import runners_up
-from pipeline.search.solver import search
 from pipeline.shipping import Bench
 
 TABLE_ERROR = 0.03

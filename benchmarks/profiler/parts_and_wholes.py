@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from device_profiler.files import write_atomic
-from pipeline.report.storage import read_report
+from pipeline.run_report.storage import read_report
 
 RESULTS = Path(__file__).parent / "results" / "parts_and_wholes.json"
 

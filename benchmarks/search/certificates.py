@@ -13,8 +13,8 @@ import numpy as np
 from tables import random_tables
 
 from pipeline.certificate import conformal_risk, error_increase, learn_then_test, threshold_path
+from pipeline.exact_search.configuration import Configuration
 from pipeline.exit_statistics import ExitStatistics
-from pipeline.search.configuration import Configuration
 
 POPULATION, SEARCH_IMAGES = 20_000, 300
 PROMISES = ((0.02, 0.05, 200), (0.02, 0.05, 1000), (0.05, 0.05, 200), (0.05, 0.1, 100), (0.1, 0.05, 100))

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from tables import random_tables
 
-from pipeline.search.configuration import LATENCY_TOLERANCE
-from pipeline.search.objective import Objective
-from pipeline.search.solver import search
-from pipeline.search.space import SearchSpace, build_space
+from pipeline.exact_search.configuration import LATENCY_TOLERANCE
+from pipeline.exact_search.objective import Objective
+from pipeline.exact_search.solver import search
+from pipeline.exact_search.space import SearchSpace, build_space
 
 WITHIN = 0.001  # 0.1 pp
 PENALTY = 1.0  # mIoU per relative excess of latency, for peers that know one objective only

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tables import random_tables
 
-from pipeline.search.objective import Objective
-from pipeline.search.solver import search
+from pipeline.exact_search.objective import Objective
+from pipeline.exact_search.solver import search
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ from device_profiler.files import cache_folder, write_atomic
 from pipeline.checkpoint import load_model
 from pipeline.data import DataSource, load_source
 from pipeline.evaluation import AGREEMENT, evaluate_policies
+from pipeline.exact_search.evaluate import evaluate_configuration
+from pipeline.exact_search.objective import Objective
+from pipeline.exact_search.solver import search
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 from pipeline.model import MultiExitModel, count_model, design_model
 from pipeline.policy import SHARE_GRID
 from pipeline.progress import terminal_progress
-from pipeline.search.evaluate import evaluate_configuration
-from pipeline.search.objective import Objective
-from pipeline.search.solver import search
 from pipeline.training.run import RunOptions, train, training_key
 
 POLICIES = (

@@ -11,8 +11,8 @@ from pipeline.cli.network import (
     open_workspace,
     quiet_vendors,
 )
+from pipeline.exact_search.objective import add_objective_arguments, objective_from
 from pipeline.promise import add_promise_arguments, promise_from
-from pipeline.search.objective import add_objective_arguments, objective_from
 
 HELP = "train, profile, search, export and verify: the best model for a phone, with proof"
 
@@ -44,7 +44,7 @@ def handle(arguments: argparse.Namespace) -> int:
     request = network_request(arguments)
     from pipeline.cli.output import emit
     from pipeline.cli.parser import resolved_options, write_options
-    from pipeline.deploy import deploy, result_json, result_lines
+    from pipeline.deploying import deploy, result_json, result_lines
     from pipeline.deployment import DeployRequest
 
     workspace = open_workspace(arguments, target.name)

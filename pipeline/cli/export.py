@@ -30,8 +30,8 @@ def handle(arguments: argparse.Namespace) -> int:
     quiet_vendors(arguments.verbose)
     request, workspace = network_request(arguments), open_workspace(arguments, target.name)
     from pipeline.cli.output import emit
+    from pipeline.exact_search.configuration import Configuration
     from pipeline.network import prepare_network, trained_model
-    from pipeline.search.configuration import Configuration
     from pipeline.shipping import RECORD, Bench, check_configuration
 
     heads = tuple(arguments.heads.split(","))

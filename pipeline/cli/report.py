@@ -23,7 +23,7 @@ def handle(arguments: argparse.Namespace) -> int:
 def report_run(arguments: argparse.Namespace) -> int:
     """The page of one run, by default as report.html beside its report.json."""
     from pipeline.cli.output import emit
-    from pipeline.report import HTML_NAME, JSON_NAME, read_report, render
+    from pipeline.run_report import HTML_NAME, JSON_NAME, read_report, render
 
     folder = arguments.run or latest_run(Path("runs"))
     report = read_report(folder / JSON_NAME)
@@ -50,7 +50,7 @@ def compare_runs(arguments: argparse.Namespace) -> int:
     if twice:
         raise InputError(f"--compare names {twice[0]} twice: name each run once")
     from pipeline.cli.output import emit
-    from pipeline.report import JSON_NAME, read_report, render_comparison
+    from pipeline.run_report import JSON_NAME, read_report, render_comparison
 
     reports = [read_report(folder / JSON_NAME) for folder in folders]
     page = arguments.output or folders[0].parent / COMPARISON_NAME
@@ -67,7 +67,7 @@ def latest_run(runs: Path) -> Path:
         InputError: no run there has a report.
     """
     from device_profiler.errors import InputError
-    from pipeline.report import JSON_NAME
+    from pipeline.run_report import JSON_NAME
 
     reports = sorted(runs.glob(f"*/{JSON_NAME}"), key=lambda path: path.stat().st_mtime)
     if not reports:

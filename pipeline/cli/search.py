@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_profiler.errors import InputError
+from pipeline.exact_search.objective import add_objective_arguments, objective_from
 from pipeline.promise import add_promise_arguments, promise_from
-from pipeline.search.objective import add_objective_arguments, objective_from
 
 if TYPE_CHECKING:
     from mobile_export.manifest import Certificate
+    from pipeline.exact_search.configuration import Candidate, SearchResult
+    from pipeline.exact_search.objective import Objective
     from pipeline.exit_statistics import ExitStatistics
     from pipeline.latency_table import LatencyTable
     from pipeline.promise import Promise
-    from pipeline.search.configuration import Candidate, SearchResult
-    from pipeline.search.objective import Objective
 
 HELP = "find the best exits, heads and thresholds for a latency table"
 
@@ -49,7 +49,7 @@ def handle(arguments: argparse.Namespace) -> int:
         certify_split = ExitStatistics.load(arguments.certify)
         _print_certified(statistics, certify_split, table, objective, promise, as_json=arguments.json)
     else:
-        from pipeline.search.solver import search
+        from pipeline.exact_search.solver import search
 
         _print_best(search(statistics, table, objective), statistics, table, objective, as_json=arguments.json)
     return 0
@@ -87,8 +87,8 @@ def _print_best(
     import msgspec
 
     from pipeline.cli.output import emit, warn
-    from pipeline.search.infeasible import format_cost
-    from pipeline.search.uncertainty import latency_interval, miou_interval, overlaps_bound
+    from pipeline.exact_search.infeasible import format_cost
+    from pipeline.exact_search.uncertainty import latency_interval, miou_interval, overlaps_bound
 
     low, high = latency_interval(statistics, table, result.candidate)
     least, most = (0.0, 0.0) if as_json else miou_interval(statistics, result.configuration)
@@ -108,8 +108,8 @@ def _print_best(
 
 def _print_front(statistics: "ExitStatistics", table: "LatencyTable", objective: "Objective", as_json: bool) -> None:
     from pipeline.cli.output import emit
-    from pipeline.search.front import front
-    from pipeline.search.uncertainty import overlaps_bound
+    from pipeline.exact_search.front import front
+    from pipeline.exact_search.uncertainty import overlaps_bound
 
     result = front(statistics, table, objective)
     lines = [
@@ -124,7 +124,7 @@ def _print_front(statistics: "ExitStatistics", table: "LatencyTable", objective:
 
 def _line(candidate: "Candidate", unit: str) -> str:
     """One configuration with its worth."""
-    from pipeline.search.infeasible import format_cost
+    from pipeline.exact_search.infeasible import format_cost
 
     chosen = candidate.configuration
     stages = []

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from device_profiler.measurement import DeviceIdentity, Provenance
 from device_profiler.targets import find_target
 from mobile_export.manifest import Certificate
-from pipeline.report import (
+from pipeline.run_report import (
     ArtifactFacts,
     Candidate,
     Choice,

@@ -6,9 +6,9 @@ from itertools import combinations, product
 
 import numpy as np
 
+from pipeline.exact_search.configuration import LATENCY_TOLERANCE, MIOU_TOLERANCE
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
-from pipeline.search.configuration import LATENCY_TOLERANCE, MIOU_TOLERANCE
 
 
 @dataclass(frozen=True)

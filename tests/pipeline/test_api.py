@@ -4,6 +4,7 @@ import inspect
 import json
 import logging
 import os
+import pkgutil
 import subprocess
 import sys
 from dataclasses import is_dataclass
@@ -43,12 +44,18 @@ def test_every_option_of_run_and_report_has_a_function() -> None:
 
 
 @pytest.mark.parametrize("name", pipeline.FUNCTIONS)
-def test_the_package_gives_every_function_even_where_a_module_has_its_name(name: str) -> None:
-    import pipeline.report
-    import pipeline.search.objective
-
+def test_the_package_gives_every_function(name: str) -> None:
     assert getattr(pipeline, name) is getattr(api, name)
     assert inspect.isfunction(getattr(pipeline, name))
+
+
+def test_no_module_has_the_name_of_a_function() -> None:
+    """It would take the function's place when it is imported; or the function its place in `import ... as ...`."""
+    modules = {module.name for module in pkgutil.iter_modules(pipeline.__path__)}
+    assert not modules & set(pipeline.FUNCTIONS) and "api" in modules
+    import pipeline.exact_search.objective as objective
+
+    assert inspect.ismodule(objective) and inspect.isfunction(pipeline.search)
 
 
 def modules_after(script: str) -> set[str]:

@@ -17,10 +17,10 @@ from pipeline.certificate import (
     p_value,
     threshold_path,
 )
+from pipeline.exact_search.configuration import Configuration
+from pipeline.exact_search.evaluate import routes
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.promise import Promise
-from pipeline.search.configuration import Configuration
-from pipeline.search.evaluate import routes
 
 
 def cascade(images: int, seed: int, *, early_error: float = 0.1) -> ExitStatistics:

@@ -13,11 +13,11 @@ from device_profiler.errors import InfeasibleError, VerificationError
 from pipeline.__main__ import run
 from pipeline.certificate import error_increase
 from pipeline.certifying import certified, most_promising
+from pipeline.exact_search.objective import Objective
+from pipeline.exact_search.solver import search
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 from pipeline.promise import Promise
-from pipeline.search.objective import Objective
-from pipeline.search.solver import search
 
 TABLE = LatencyTable("test", "predicted", (10.0, 10.0, 10.0), ((1.0,), (1.0,), (1.0,)))
 

@@ -5,11 +5,11 @@ from search_tables import random_statistics, random_table
 from device_profiler.errors import InfeasibleError
 from device_profiler.prediction import DeviceModel, load_model
 from pipeline.deciding import SplitStatistics, decide, doubts
+from pipeline.exact_search.configuration import Configuration
+from pipeline.exact_search.front import front
+from pipeline.exact_search.objective import Objective
+from pipeline.exact_search.solver import strongest_single_exit
 from pipeline.model import ModelCost
-from pipeline.search.configuration import Configuration
-from pipeline.search.front import front
-from pipeline.search.objective import Objective
-from pipeline.search.solver import strongest_single_exit
 
 SPLITS = SplitStatistics(random_statistics(14, images=8), random_statistics(15, images=8))
 TABLE = random_table(14, SPLITS.search)

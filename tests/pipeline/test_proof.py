@@ -7,8 +7,8 @@ import pytest
 
 from device_profiler.errors import VerificationError
 from pipeline import proof
+from pipeline.exact_search.configuration import Configuration
 from pipeline.exit_statistics import ExitStatistics
-from pipeline.search.configuration import Configuration
 
 IMAGES, CLASSES = 8, 2
 CONFIGURATION = Configuration("adaptive", (0, 1), ("a", "a"), (0.5,))

@@ -16,7 +16,7 @@ from report_factory import CLASSES, make_report, pictures
 
 from device_profiler.errors import InputError
 from device_profiler.measurement import Measurement
-from pipeline.report import (
+from pipeline.run_report import (
     Choice,
     Constraint,
     ParityCheck,
@@ -29,16 +29,16 @@ from pipeline.report import (
     timing_of,
     write_report,
 )
-from pipeline.report.assurance import Assurance, assurances
-from pipeline.report.charts import FRONT_POINTS, all_charts, pareto_chart
-from pipeline.report.decision import decide
-from pipeline.report.figures import expected, full_path, speed_up, thinned
-from pipeline.report.gallery import gallery
-from pipeline.report.page import page as html
-from pipeline.report.palette import DARK, LIGHT, Theme, class_colours
-from pipeline.report.pictures import confidence_colours, decode_labels, encode_confidence, regions
-from pipeline.report.tables import front_rows, promise
-from pipeline.report.wording import duration, percent, points, significant
+from pipeline.run_report.assurance import Assurance, assurances
+from pipeline.run_report.charts import FRONT_POINTS, all_charts, pareto_chart
+from pipeline.run_report.decision import decide
+from pipeline.run_report.figures import expected, full_path, speed_up, thinned
+from pipeline.run_report.gallery import gallery
+from pipeline.run_report.page import page as html
+from pipeline.run_report.palette import DARK, LIGHT, Theme, class_colours
+from pipeline.run_report.pictures import confidence_colours, decode_labels, encode_confidence, regions
+from pipeline.run_report.tables import front_rows, promise
+from pipeline.run_report.wording import duration, percent, points, significant
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -384,7 +384,7 @@ def test_failed_parity_is_a_problem(report: RunReport) -> None:
 def test_optimal_is_claimed_only_when_proven() -> None:
     assert by_title(make_report(optimal=False), "may exist").level == "mind"
     assert "optimum is not proven" in words(
-        __import__("pipeline.report.page", fromlist=["page"]).page(make_report(optimal=False))
+        __import__("pipeline.run_report.page", fromlist=["page"]).page(make_report(optimal=False))
     )
 
 

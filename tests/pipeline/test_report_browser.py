@@ -6,9 +6,9 @@ from playwright.sync_api import Browser, BrowserContext
 from report_browser import drawn, opened
 from report_factory import MAP_SIDE, make_report, pictures
 
-from pipeline.report import RunReport, render
-from pipeline.report.figures import full_path
-from pipeline.report.wording import configuration
+from pipeline.run_report import RunReport, render
+from pipeline.run_report.figures import full_path
+from pipeline.run_report.wording import configuration
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from report_factory import make_report
 
-from pipeline.report import write_report
+from pipeline.run_report import write_report
 
 
 def report(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:

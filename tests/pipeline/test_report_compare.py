@@ -11,9 +11,9 @@ from report_factory import make_report
 
 from device_profiler.errors import InputError
 from pipeline.__main__ import run
-from pipeline.report import RunReport, read_report, render_comparison, write_report
-from pipeline.report.comparison import compared_runs, comparison_charts, differences
-from pipeline.report.figures import expected
+from pipeline.run_report import RunReport, read_report, render_comparison, write_report
+from pipeline.run_report.comparison import compared_runs, comparison_charts, differences
+from pipeline.run_report.figures import expected
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from report_factory import make_report
 
 from pipeline.cli import deploy
 from pipeline.cli.parser import parse, verb_parser
-from pipeline.report import Candidate, RunReport, render
-from pipeline.report.explorer import explorer
-from pipeline.report.wording import configuration, duration, percent
+from pipeline.run_report import Candidate, RunReport, render
+from pipeline.run_report.explorer import explorer
+from pipeline.run_report.wording import configuration, duration, percent
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_points_stand_in_the_page_as_they_stand_on_the_front(report: RunReport) 
 def test_every_kind_of_objective_has_its_place_on_the_sliders(report: RunReport, kind: str) -> None:
     from msgspec.structs import replace
 
-    from pipeline.report import Constraint
+    from pipeline.run_report import Constraint
 
     full = report.reference.candidate.search.miou
     bound = 5e6 if kind == "max_latency" else full - 0.02

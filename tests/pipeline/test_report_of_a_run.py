@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page
 from report_browser import Watch, opened
 
-from pipeline.report import RunReport, read_report
+from pipeline.run_report import RunReport, read_report
 from tests.deployments import Ran
 
 

@@ -140,7 +140,7 @@ def test_other_costs_by_the_same_code(capsys: pytest.CaptureFixture[str], folder
 
 def test_importing_the_search_is_light() -> None:
     code = (
-        "import sys; import pipeline.search, pipeline.search.objective, pipeline.cli.search; "
+        "import sys; import pipeline.exact_search, pipeline.exact_search.objective, pipeline.cli.search; "
         "sys.exit(any(m in sys.modules for m in ('numba', 'torch', 'numpy')))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from search_tables import Row, best_row, brute_force, random_statistics, random_table
 
 from device_profiler.errors import InfeasibleError
+from pipeline.exact_search.evaluate import evaluate_configuration, route_costs
+from pipeline.exact_search.front import front
+from pipeline.exact_search.objective import Objective
+from pipeline.exact_search.solver import search
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
-from pipeline.search.evaluate import evaluate_configuration, route_costs
-from pipeline.search.front import front
-from pipeline.search.objective import Objective
-from pipeline.search.solver import search
 
 SEEDS = st.integers(0, 10**6)
 BOUNDARIES = st.sampled_from([0.0, 1.0])

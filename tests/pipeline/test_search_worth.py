@@ -9,17 +9,17 @@ import pytest
 from search_tables import brute_force, random_statistics, random_table
 
 from device_profiler.errors import InputError
+from pipeline.exact_search.branch import Relaxation
+from pipeline.exact_search.configuration import Configuration
+from pipeline.exact_search.evaluate import evaluate_configuration, images_near_threshold, routes
+from pipeline.exact_search.objective import Objective
+from pipeline.exact_search.runners_up import runners_up
+from pipeline.exact_search.solver import search, strongest_single_exit
+from pipeline.exact_search.space import build_space, interval_thresholds
+from pipeline.exact_search.surrogate import Linearisation
+from pipeline.exact_search.uncertainty import latency_interval, miou_gap_interval, miou_interval, overlaps_bound
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable, PartDetail
-from pipeline.search.branch import Relaxation
-from pipeline.search.configuration import Configuration
-from pipeline.search.evaluate import evaluate_configuration, images_near_threshold, routes
-from pipeline.search.objective import Objective
-from pipeline.search.runners_up import runners_up
-from pipeline.search.solver import search, strongest_single_exit
-from pipeline.search.space import build_space, interval_thresholds
-from pipeline.search.surrogate import Linearisation
-from pipeline.search.uncertainty import latency_interval, miou_gap_interval, miou_interval, overlaps_bound
 
 
 def two_exits() -> tuple[ExitStatistics, LatencyTable]:

@@ -9,9 +9,9 @@ from search_tables import random_statistics, random_table
 from device_profiler.errors import InfeasibleError
 from pipeline.deciding import Decision
 from pipeline.deployment import TimedWhole
-from pipeline.search.configuration import Candidate, Configuration
-from pipeline.search.objective import Objective
-from pipeline.search.solver import search, strongest_single_exit
+from pipeline.exact_search.configuration import Candidate, Configuration
+from pipeline.exact_search.objective import Objective
+from pipeline.exact_search.solver import search, strongest_single_exit
 from pipeline.wholes import best_whole
 
 STATISTICS = random_statistics(14, images=8)

@@ -11,9 +11,9 @@ from mobile_export.session import CascadeResult
 from pipeline.backbones import lite_weights
 from pipeline.cli.run import read_image
 from pipeline.data.source import default_size
+from pipeline.exact_search.configuration import Configuration
 from pipeline.model import ModelSpec, design_model
 from pipeline.phone_check import compare_cascades, compare_outputs
-from pipeline.search.configuration import Configuration
 from pipeline.shipping import check_configuration
 
 

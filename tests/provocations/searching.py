@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from pipeline.certificate import certify
+from pipeline.exact_search.configuration import Configuration
+from pipeline.exact_search.evaluate import evaluate_configuration
+from pipeline.exact_search.objective import Objective
+from pipeline.exact_search.runners_up import runners_up
+from pipeline.exact_search.solver import search
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 from pipeline.promise import Promise
-from pipeline.search.configuration import Configuration
-from pipeline.search.evaluate import evaluate_configuration
-from pipeline.search.objective import Objective
-from pipeline.search.runners_up import runners_up
-from pipeline.search.solver import search
 from tests.provocations.folders import searches
 
 

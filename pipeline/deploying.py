@@ -1,0 +1,193 @@
+"""`deploy`: the ordered list of stages from data to a verified bundle."""
+
+import msgspec
+
+from device_profiler.device import Device, open_device
+from device_profiler.prediction import DeviceModel, load_model
+from device_profiler.store import Store
+from pipeline.bundling import make_bundle
+from pipeline.certificate import certificate_text, check_enough
+from pipeline.checkpoint import Checkpoint
+from pipeline.costing import latency_table
+from pipeline.data.source import SplitName
+from pipeline.deciding import Decision, Doubt, SplitStatistics, decide, doubts, winning
+from pipeline.deployment import Deployment, DeployRequest, Learned, TimedWhole
+from pipeline.durations import format_duration
+from pipeline.exact_search.configuration import Configuration
+from pipeline.exact_search.evaluate import routes
+from pipeline.model import MultiExitModel, count_model
+from pipeline.network import Network, float_statistics, obtain_checkpoint, prepare_network, trained_model
+from pipeline.profiling import BackgroundProfile, Profile, ProfileRequest
+from pipeline.proof import prove
+from pipeline.quantized_run import int8_statistics
+from pipeline.reporting import write_reports
+from pipeline.shipping import Bench
+from pipeline.wholes import best_whole, measuring
+from pipeline.workspace import Workspace
+
+PHONE_CHECKS_PER_EXIT = 2
+
+
+def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
+    """Make the best deployment for a target, with proof; finished stages are kept and used again.
+
+    Raises:
+        InputError: bad data, checkpoint or objective.
+        InfeasibleError: nothing meets the objective.
+        DeviceError: the phone is absent or failed.
+        VerificationError: an export does not compute what the network computes, on this machine or on the phone.
+    """
+    opened = open_device(request.device, request.target, require_device=request.require_device)
+    with opened as device, Store(request.store) as store:
+        _warn(device, request, workspace)
+        network = prepare_network(request.network, workspace)
+        if request.promise:
+            check_enough(len(network.source.certify), request.promise)
+        learned = _learn(network, request, device, workspace)
+        decision, doubted = _decide(network, learned, request, workspace)
+        bench = Bench(
+            learned.model, learned.checkpoint, network.policy, request.target, network.source.train,
+            network.source.test, workspace, request.app.input,
+        )
+        measure = measuring(bench, device, store, learned.statistics.test, learned.table)
+        winner = best_whole(measure, learned.statistics.search, learned.table, decision, request.objective)
+        reference, single = measure(decision.reference), measure(decision.strongest_single)
+        proof = prove(winner.shipment, network.source, learned.statistics.test, workspace)
+        phone = bench.check_on_phone(winner.shipment, device, _probes(learned.statistics, winner))
+        bundle = make_bundle(
+            request, network, winner, reference, single, decision.certificate, learned.statistics, proof,
+            device.identity, workspace,
+        )
+        deployment = Deployment(
+            request, device.identity, network, learned, decision, doubted, winner, reference, single, proof, phone,
+            bundle, workspace.run,
+        )
+    write_reports(deployment, workspace)
+    return deployment
+
+
+def _learn(network: Network, request: DeployRequest, device: Device, workspace: Workspace) -> Learned:
+    """Train (or reuse) and evaluate while another process profiles the parts; writes the search's two files."""
+    with BackgroundProfile(_profile_request(network, request, device)) as profiling:
+        checkpoint = obtain_checkpoint(network, workspace)
+        model = trained_model(checkpoint)
+        statistics = _statistics(network, checkpoint, model, request, workspace)
+        profile = _wait(profiling, workspace)
+    device_model = load_model(request.target.device_model) if request.target.device_model else None
+    table = latency_table(network.spec, profile, request.target, device_model)
+    statistics.search.save(workspace.run / "statistics.npz")
+    table.save(workspace.run / "latency.json")
+    return Learned(checkpoint, model, statistics, profile, table, device_model)
+
+
+def _decide(
+    network: Network, learned: Learned, request: DeployRequest, workspace: Workspace
+) -> tuple[Decision, tuple[Doubt, ...]]:
+    """Search, for the objective and for what the winner is compared to."""
+    with workspace.timed("search"), workspace.progress.task("search", 1) as advance:
+        decision = decide(
+            learned.statistics, learned.table, request.objective, count_model(learned.model), request.promise
+        )
+        doubted = _doubts(network, learned, request)
+        advance(1, "")
+    return decision, doubted
+
+
+def _warn(device: Device, request: DeployRequest, workspace: Workspace) -> None:
+    """What every output of the run has to say of the phone."""
+    if device.warning:
+        workspace.warn(device.warning)
+    elif device.identity.emulated:
+        workspace.warn(
+            f"{device.identity.address} is an emulated {device.identity.model}: its CPU times are estimates of a "
+            "virtual clock, not measurements"
+        )
+    if request.target.device_model and device.identity.emulated:
+        workspace.warn(
+            f"{request.target.unit.upper()} latencies are predicted by the device model {request.target.device_model}, "
+            "whose parameters are partly assumed; outputs come from the same file on the emulated phone's CPU"
+        )
+
+
+def _profile_request(network: Network, request: DeployRequest, device: Device) -> ProfileRequest:
+    token = device.lease.token if device.lease else None
+    return ProfileRequest(
+        network.spec, network.policy, request.target, device.identity.address, token, request.store
+    )
+
+
+def _wait(profiling: BackgroundProfile, workspace: Workspace) -> Profile:
+    with (
+        workspace.timed("profiling (after training)", beside="training"),
+        workspace.progress.task("profiling parts on the phone", 1) as advance,
+    ):
+        profile = profiling.result()
+        advance(1, "")
+    if profile.measured < profile.distinct:
+        workspace.note_reuse("profiling", f"{profile.distinct - profile.measured} of {profile.distinct} parts")
+    return profile
+
+
+def _statistics(
+    network: Network, checkpoint: Checkpoint, model: MultiExitModel, request: DeployRequest, workspace: Workspace
+) -> SplitStatistics:
+    """Of the network as it ships: the int8 stages, chained, where the target is int8."""
+    splits: tuple[SplitName, ...] = ("search", "test", "certify") if request.promise else ("search", "test")
+    if request.target.precision != "fp32":
+        return SplitStatistics(*int8_statistics(network, checkpoint, model, request.target, splits, workspace))
+    return SplitStatistics(*(float_statistics(network, checkpoint, model, split, workspace) for split in splits))
+
+
+def _doubts(network: Network, learned: Learned, request: DeployRequest) -> tuple[Doubt, ...]:
+    if learned.device_model is None:
+        return ()
+
+    def choose(changed: DeviceModel) -> Configuration:
+        table = latency_table(network.spec, learned.profile, request.target, changed)
+        return winning(learned.statistics, table, request.objective, request.promise).configuration
+
+    return doubts(learned.device_model, choose)
+
+
+def _probes(statistics: SplitStatistics, winner: TimedWhole) -> tuple[int, ...]:
+    """Test images for the check on the phone: a few that leave at each exit."""
+    left = routes(statistics.test, winner.shipment.configuration)
+    return tuple(
+        index
+        for position in range(len(winner.paths))
+        for index in [int(i) for i in (left == position).nonzero()[0][:PHONE_CHECKS_PER_EXIT]]
+    )
+
+
+def result_lines(deployment: Deployment) -> list[str]:
+    """The result as a short block that a person can paste into a chat."""
+    _winner, manifest = deployment.winner, deployment.bundle.manifest
+    expected, worst = manifest.latency.expected, manifest.latency.worst
+    single, full = deployment.strongest_single, deployment.reference
+    steps = " > ".join(f"{stage.exit} {stage.head} ({stage.rate:.0%})" for stage in manifest.stages)
+    images, certificate = len(deployment.proof.answers.exits), deployment.decision.certificate
+    alone = "strongest single exit" if deployment.decision.single_fits else "most accurate single exit (no bound kept)"
+    single_ns, full_ns = single.paths[0].median_ns, full.paths[0].median_ns
+    return [
+        f"{deployment.request.target.name}: {manifest.setting}, {steps}",
+        f"  latency  {format_duration(expected.value_ns)} expected, {format_duration(worst.value_ns)} at worst "
+        f"({expected.provenance}, timed whole)",
+        f"  mIoU     {deployment.proof.miou:.4f} on {images} test images (the shipped file); full network "
+        f"{full.test.miou:.4f}",
+        f"  against  {alone} {format_duration(single_ns)} ({single_ns / expected.value_ns:.2f}x), "
+        f"mIoU {single.test.miou:.4f}; full network {format_duration(full_ns)} ({full_ns / expected.value_ns:.2f}x)",
+        f"  checked  {len(manifest.artifact.parity.outputs) if manifest.artifact.parity else 0} outputs against eager "
+        f"PyTorch, {deployment.phone[0].samples} images on the phone, "
+        f"search {'proven optimal' if deployment.decision.winner.optimal else 'not proven optimal'}",
+        *([f"  certified {certificate_text(certificate)}"] if certificate else []),
+        f"  bundle   {deployment.bundle.folder}",
+        f"  report   {deployment.run / 'report.html'}",
+        *[f"  warning  {text}" for text in manifest.warnings],
+    ]
+
+
+def result_json(deployment: Deployment, workspace: Workspace) -> dict[str, object]:
+    """The manifest's content plus the run folder and what was reused."""
+    manifest = msgspec.to_builtins(deployment.bundle.manifest)
+    reused = [{"stage": reuse.stage, "what": reuse.what} for reuse in workspace.reused]
+    return {**manifest, "run": str(deployment.run), "reused": reused}
