@@ -6,6 +6,8 @@
  * The command before the program comes from plain.args, or from clocked.args (with the clock plugin) for what was pushed
  * under /data/; one argument a line.
  * Loader variables belong to the arm64 program, never to qemu's own loader: they are handed on by -E.
+ * qemu 7.2's own allocator (glib's slices) keeps a lock over fork: now and then the child of a program with threads, as
+ * adbd is, hangs between fork and exec, and the phone with it (gitlab.com/qemu-project/qemu/-/issues/285).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +53,22 @@ static int hand_on_loader_variables(char **environment, char **list, int n)
     return n;
 }
 
+/* `environment` with glib's slices switched off; the arm64 program does not see it (-U). */
+static char **without_slices(char **environment, char **list, int *n)
+{
+    int items = 0;
+    while (environment[items])
+        items++;
+    char **own = calloc(items + 2, sizeof *own);
+    if (!own)
+        return environment;
+    memcpy(own, environment, items * sizeof *own);
+    own[items] = "G_SLICE=always-malloc";
+    list[(*n)++] = "-U";
+    list[(*n)++] = "G_SLICE";
+    return own;
+}
+
 int main(int count, char **given, char **environment)
 {
     int from_kernel = count > 2 && given[1][0] != '-', program = 1;
@@ -67,6 +85,7 @@ int main(int count, char **given, char **environment)
         return 126;
     }
     n = hand_on_loader_variables(environment, list, n);
+    environment = without_slices(environment, list, &n);
     if (from_kernel) {
         list[n++] = "-0";
         list[n++] = given[2];

@@ -16,7 +16,8 @@ PACKAGES = ("adbd", "mksh", "toybox", "busybox-static")
 ADBD = "/usr/lib/android-sdk/platform-tools/adbd"
 SHIM = "/usr/lib/libproperty_shim.so"
 _SOURCES = Path(str(resources.files("device_profiler.emulator")))
-_BUSYBOX_COMMANDS = ("awk", "grep", "sed", "top")
+_BUSYBOX_COMMANDS = ("awk", "grep", "sed", "top", "sha256sum")
+"""Not in toybox; sha256sum, which every push waits for, is several times faster under qemu."""
 _UNWANTED = ("usr/share", "etc", "usr/lib/aarch64-linux-gnu/gconv", "usr/lib/systemd", "usr/lib/modules-load.d",
              "usr/lib/diet", "usr/lib/klibc", "usr/lib/aarch64-linux-musl", "usr/include")
 _FOLDERS = ("system/bin", "system/etc", "vendor/bin", "vendor/etc/emulator", "data/local/tmp", "data/property",

@@ -8,8 +8,9 @@ from deployed import ALL, EXECUTORCH, LITERT_INT8, NAMES, Deployed, middle, plan
 
 from device_profiler.device import Device, identify
 from device_profiler.errors import DeviceError, VerificationError
-from device_profiler.protocol import measure_calls, measure_cascade, protocol_version
+from device_profiler.protocol import forced, measure_calls, measure_cascade, protocol_version
 from device_profiler.runner.client import DEVICE_FOLDER, install
+from device_profiler.runner.job import Schedule, Settle
 from device_profiler.store import Store
 from device_profiler.targets import find_target
 from device_profiler.transport import Transport
@@ -113,6 +114,19 @@ def test_each_path_of_a_cascade_is_measured_whole(deployments: Path, device: Dev
     stage_0, stage_1, finish_0 = (part.measurement.median_ns for part in parts)
     assert early.median_ns == pytest.approx(stage_0 + finish_0, rel=0.03)
     assert late.median_ns == pytest.approx(stage_0 + stage_1, rel=0.03)
+
+
+def test_a_schedule_visits_the_paths_of_a_cascade_in_its_order(deployments: Path, transport: Transport) -> None:
+    runner, path = install(transport, EXECUTORCH.runtime), EXECUTORCH.path(deployments)
+    image, either = EXECUTORCH.expected(deployments)["images"][0], plan(0.5)
+    early, late = (
+        runner.run_cascade(path, forced(either, exit), [image], warmup=2, iterations=1)[0].samples_ns[0]
+        for exit in range(2)
+    )
+    assert late > 1.05 * early, "the two can be told apart"
+    visits = runner.follow_cascade(path, either, image, Schedule((1, 0, 0, 1), 2, Settle(2, 0.5, most=4))).visits
+    for visit, expected in zip(visits, (late, early, early, late), strict=True):
+        assert visit.samples_ns == pytest.approx((expected, expected), rel=0.01)
 
 
 def test_a_phone_without_room_is_a_clear_error(deployments: Path, transport: Transport) -> None:
