@@ -49,7 +49,10 @@ def run(words: Sequence[str]) -> int:
         name = action
     module = verb_module(name)
     arguments = parse(verb_parser(name, module), words[len(name.split()) :])
-    code: int = module.handle(arguments)
+    from pipeline.cli.output import results_alone_on_stdout
+
+    with results_alone_on_stdout():
+        code: int = module.handle(arguments)
     return code
 
 

@@ -3,9 +3,10 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TextIO
 
 import msgspec
 
@@ -20,7 +21,20 @@ class Emitted:
     lines: tuple[str, ...]
 
 
+_RESULTS: ContextVar[TextIO | None] = ContextVar("where results go; None: stdout", default=None)
 _TAKER: ContextVar[list[Emitted] | None] = ContextVar("taker of results", default=None)
+
+
+@contextmanager
+def results_alone_on_stdout() -> Iterator[None]:
+    """Inside the block, what libraries print (torch.hub tells its downloads) goes to stderr; results go where they
+    would have gone."""
+    token = _RESULTS.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _RESULTS.reset(token)
 
 
 @contextmanager
@@ -40,11 +54,9 @@ def emit(result: Result, lines: Iterable[str], as_json: bool) -> None:
     if taker is not None:
         taker.append(Emitted(result, tuple(lines)))
         return
-    if as_json:
-        print(json.dumps(msgspec.to_builtins(result), allow_nan=False))
-        return
-    for line in lines:
-        print(line)
+    printed = (json.dumps(msgspec.to_builtins(result), allow_nan=False),) if as_json else lines
+    for line in printed:
+        print(line, file=_RESULTS.get())
 
 
 def say(text: str) -> None:

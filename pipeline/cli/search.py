@@ -64,15 +64,13 @@ def _print_certified(
     *,
     as_json: bool,
 ) -> None:
-    from pipeline.certificate import certificate_text, check_enough
+    from pipeline.certificate import check_enough
     from pipeline.certifying import certified, most_promising
 
     check_enough(len(certify_split.images), promise)
     chosen = most_promising(statistics, table, objective, promise, len(certify_split.images))
     result, certificate = certified(statistics, certify_split, table, objective, promise, chosen)
     _print_best(result, statistics, table, objective, as_json=as_json, certificate=certificate)
-    if not as_json:
-        print(f"certified: {certificate_text(certificate)}")
 
 
 def _print_best(
@@ -86,6 +84,7 @@ def _print_best(
 ) -> None:
     import msgspec
 
+    from pipeline.certificate import certificate_text
     from pipeline.cli.output import emit, warn
     from pipeline.exact_search.infeasible import format_cost
     from pipeline.exact_search.uncertainty import latency_interval, miou_interval, overlaps_bound
@@ -100,9 +99,12 @@ def _print_best(
         f"latency is {table.provenance}, {format_cost(low, table.unit)} to {format_cost(high, table.unit)}",
         f"{proof}: {result.configurations} configurations in {result.seconds:.2f} s",
     ]
+    extra = {}
+    if certificate is not None:
+        lines.append(f"certified: {certificate_text(certificate)}")
+        extra = {"certificate": msgspec.to_builtins(certificate)}
     if overlaps_bound(statistics, table, objective, result.candidate):
         warn("the latency's interval reaches over the bound: measure the deployment whole before you promise it")
-    extra = {} if certificate is None else {"certificate": msgspec.to_builtins(certificate)}
     emit({**msgspec.to_builtins(result), **extra}, lines, as_json)
 
 

@@ -1,6 +1,7 @@
 """The command line's frame: verbs, one-line errors, configuration files, and no heavy import before it is needed."""
 
 import argparse
+import json
 import subprocess
 import sys
 import tomllib
@@ -8,9 +9,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from device_profiler.errors import InputError
 from pipeline.__main__ import VERBS, run, verb_module
+from pipeline.cli import targets
 from pipeline.cli.parser import parse, verb_parser
 
 ROOT = Path(__file__).parents[2]
@@ -123,3 +126,26 @@ def test_every_verb_has_help_arguments_and_a_handler() -> None:
 def test_no_words_print_the_usage_and_fail(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 2
     assert "usage: python -m pipeline VERB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_what_a_library_prints_is_no_part_of_the_result(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch.hub, by which torchvision's weights come, tells its downloads on stdout."""
+    weights, listing = tmp_path / "published.pth", targets.handle
+    torch.save({}, weights)
+
+    def downloads_first(arguments: argparse.Namespace) -> int:
+        torch.hub.load_state_dict_from_url(weights.as_uri(), model_dir=str(tmp_path / "hub"), progress=False)
+        return listing(arguments)
+
+    assert run(["targets", *flags]) == 0
+    alone = capsys.readouterr().out
+    monkeypatch.setattr(targets, "handle", downloads_first)
+    assert run(["targets", *flags]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == alone and "pixel7-npu" in alone
+    assert "Downloading" in printed.err
+    if flags:
+        assert json.loads(printed.out)["targets"]
