@@ -7,7 +7,7 @@ in the cache.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from sqlalchemy import Select, create_engine, event, insert, select
 from sqlalchemy.engine import URL, Connection, Engine, Row, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
+from device_profiler.claims import Claim, rows_to_write, take_claim
 from device_profiler.errors import InputError
 from device_profiler.files import cache_folder
 from device_profiler.measurement import Measurement, Provenance
@@ -119,12 +120,31 @@ class Store:
         """
         self.add_all([measurement])
 
-    def add_all(self, taken: Sequence[Measurement]) -> None:
-        """Keep measurements: all of them, or none where one is refused. Raises: as `add`."""
-        rows = [_row(measurement) for measurement in taken]
-        if rows:
-            with self._writing() as connection:
-                connection.execute(insert(measurements), rows)
+    def add_all(self, taken: Sequence[Measurement], claim: Claim | None = None) -> int:
+        """Keep measurements: all of them, or none where one is refused; how many were written.
+
+        With a `claim` only what nobody else measured since the claim was taken.
+
+        Raises:
+            InputError: as `add`.
+            ClaimLostError: a later try of the claim's job has begun.
+        """
+        rows: Sequence[Mapping[str, object]] = [_row(measurement) for measurement in taken]
+        with self._writing() as connection:
+            if claim:
+                rows = rows_to_write(connection, claim, rows)
+            if rows:
+                connection.execute(insert(measurements), list(rows))
+        return len(rows)
+
+    def claim(self, job: str) -> Claim:
+        """Begin the next try of `job`: earlier ones no longer write.
+
+        Raises:
+            InputError: the database can't be written.
+        """
+        with self._writing() as connection:
+            return take_claim(connection, job)
 
     def operators(self, key: str) -> tuple[Operator, ...] | None:
         """The operators behind `key`, in order of execution, or None where nobody kept them. Raises: as `get`."""

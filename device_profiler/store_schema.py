@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 
 from device_profiler.errors import InputError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KEY_LENGTH, NAME_LENGTH, DEVICE_LENGTH = 200, 100, 500
 _POSTGRESQL_LOCK = 0x6D657373  # any number that all programs of this project agree on
 
@@ -54,6 +54,20 @@ workloads = Table(
 )
 """The operators behind a key as JSON (device_profiler.workload), in order: what device models are fitted to."""
 
+claims = Table(
+    "claims",
+    metadata,
+    Column("name", String(KEY_LENGTH), primary_key=True),
+    Column("token", Integer, nullable=False),
+)
+"""The newest try of every job of a farm: see device_profiler.claims."""
+
+
+def lock_writers(connection: Connection) -> None:
+    """One transaction at a time from here on; an SQLite transaction that writes has its lock already."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
+
 
 def prepare(connection: Connection, place: str) -> None:
     """Bring the database to SCHEMA_VERSION inside the caller's transaction: all of it, or nothing.
@@ -61,8 +75,7 @@ def prepare(connection: Connection, place: str) -> None:
     Raises:
         InputError: a newer version of this program wrote it.
     """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
+    lock_writers(connection)
     found = schema_of(connection)
     if found > SCHEMA_VERSION:
         raise InputError(

@@ -12,6 +12,7 @@ import msgspec
 import torch
 
 from device_profiler.benchmark_tool import BenchmarkTool, measure_with_tool, tool_protocol
+from device_profiler.claims import Claim
 from device_profiler.device import Device, open_device
 from device_profiler.errors import PipelineError
 from device_profiler.files import cache_folder, write_atomic
@@ -71,7 +72,7 @@ class ProfileRequest:
     """What a profiling process needs: structure, policy, target, where the phone and the store are, and the lease.
 
     `tool`: LiteRT's benchmark_model, where that is to measure instead of our runners. `allow_fallback`: keep figures
-    that the target's unit did not give alone.
+    that the target's unit did not give alone. `claim`: of a farm's job, whose results are written once.
     """
 
     spec: ModelSpec
@@ -82,6 +83,7 @@ class ProfileRequest:
     store: str | None = None
     tool: BenchmarkTool | None = None
     allow_fallback: bool = False
+    claim: Claim | None = None
 
     def protocol(self, clock: str) -> str:
         """What a kept figure must agree in to be used again, on a phone with this kind of clock."""
@@ -253,7 +255,7 @@ def run_parts(
     """By structure: `entries` measured on the phone, their outputs held against this machine's, kept in the store.
 
     Raises:
-        DeviceError: the phone failed.
+        DeviceError: the phone failed; a later try of the farm's job has begun (ClaimLostError).
         VerificationError: it computes something else than this machine.
     """
     workloads = [
@@ -261,9 +263,11 @@ def run_parts(
         for entry in entries
     ]
     parts: dict[str, PartProfile] = {}
-    for work, measurement in zip(workloads, _measured(exported, workloads, device), strict=True):
+    measured = _measured(exported, workloads, device)
+    for work in workloads:
         store.keep_operators(work.key, work.operators)
-        store.add(measurement)
+    store.add_all(measured, exported.request.claim)
+    for work, measurement in zip(workloads, measured, strict=True):
         parts[work.key] = PartProfile(work.call.entry, work.key, measurement, work.operators, reused=False)
     return parts
 

@@ -14,6 +14,7 @@ from postgresql_server import NoServerError, running_server
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
+from device_profiler.claims import ClaimLostError
 from device_profiler.errors import InputError
 from device_profiler.measurement import Measurement
 from device_profiler.store import Store
@@ -31,6 +32,23 @@ for number in range(10):
     with Store(sys.argv[1]) as store:
         store.add(msgspec.structs.replace(one, key=f"{sys.argv[3]}-{number}"))
         assert store.get(f"{sys.argv[3]}-{number}", "print", "pixel7-cpu", "1 x") is not None
+"""
+
+TRIER = """
+import sys
+import msgspec
+from device_profiler.claims import ClaimLostError
+from device_profiler.measurement import Measurement
+from device_profiler.store import Store
+one = msgspec.json.decode(sys.argv[2], type=Measurement)
+with Store(sys.argv[1]) as store:
+    tries = [store.claim("job") for _ in range(5)]
+    for attempt in tries:
+        try:
+            if store.get("k", "print", "pixel7-cpu", "1 x") is None and store.add_all([one], attempt):
+                print("wrote")
+        except ClaimLostError:
+            pass
 """
 
 
@@ -89,6 +107,38 @@ class StoreContract:
             store.add_all([ONE, changed(versions={})])
         with Store(place) as store:
             assert list(store.find()) == []
+
+    def test_a_late_try_of_a_job_writes_nothing(self, place: str) -> None:
+        with Store(place) as late, Store(place) as store:
+            first = late.claim("job")
+            second = store.claim("job")
+            assert (first.token, second.token) == (1, 2) and store.claim("another").token == 1
+            with pytest.raises(ClaimLostError, match=r"try 1 of job job came back too late: try 2 has begun"):
+                late.add_all([ONE], first)
+            assert store.add_all([ONE], second) == 1
+            with pytest.raises(ClaimLostError):
+                late.add_all([changed(key="other")], first)
+            assert [kept.measurement for kept in store.find()] == [ONE]
+
+    def test_what_another_job_measured_meanwhile_is_not_written_again(self, place: str) -> None:
+        new, mine = changed(key="new"), changed(samples_ns=(13,))
+        with Store(place) as store:
+            store.add(changed(key="earlier"))
+            one, other = store.claim("one"), store.claim("other")
+            assert store.add_all([ONE], one) == 1
+            assert store.add_all([mine, new, changed(key="earlier", samples_ns=(14,))], other) == 2
+            assert store.add_all([new], other) == 0, "a try that writes twice has written once"
+            assert [kept.measurement.key for kept in store.find()] == ["earlier", "k", "new", "earlier"]
+            assert store.get("k", "print", "pixel7-cpu", "1 x") == ONE
+
+    def test_several_processes_try_one_job_and_one_of_them_writes(self, place: str) -> None:
+        arguments = [sys.executable, "-c", TRIER, place, msgspec.json.encode(ONE).decode()]
+        tries = [subprocess.Popen(arguments, stdout=subprocess.PIPE) for _ in range(3)]
+        told = [attempt.communicate(timeout=100)[0].decode() for attempt in tries]
+        with Store(place) as store:
+            assert len(list(store.find())) == 1
+            assert store.claim("job").token == 3 * 5 + 1
+        assert "".join(told).split().count("wrote") == 1
 
     def test_find_selects_and_keeps_the_order(self, place: str) -> None:
         many = [changed(key=f"{n}", target=("pixel7-cpu", "pixel7-npu")[n % 2]) for n in range(450)]
