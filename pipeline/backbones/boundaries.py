@@ -128,5 +128,8 @@ def _end(graph_module: fx.GraphModule, nodes: list[fx.Node], cuts: set[int], blo
         return nodes.index(final)
     plain = [index for index in cuts if not isinstance(module_of(graph_module, nodes[index]), _AdaptiveAvgPoolNd)]
     if not blocks and not plain:
-        raise InputError(f"no point of the network is crossed by one feature map [N, C, h, w] alone; it gives {final}")
+        raise InputError(
+            f"no point of the network is crossed by one feature map [N, C, h, w] alone (it gives {final}), so there is "
+            "no place for exits: choose another backbone"
+        )
     return max(blocks or plain)

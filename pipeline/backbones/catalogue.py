@@ -129,7 +129,7 @@ def _open_segmentation(name: str, output_stride: int, classes: int) -> Network:
         options["aux_loss"] = False
     made_for = native_stride(name)
     if output_stride != made_for:
-        raise InputError(f"{name} is made for output stride {made_for}, not {output_stride}: give --output-stride")
+        raise InputError(f"{name} is made for output stride {made_for}, not {output_stride}: give that one")
     network = Segmentation(torchvision.models.get_model(name, **options))
     return Network(name, network, _imagenet_normalize(), network.classifier)
 

@@ -9,6 +9,8 @@ from device_profiler.errors import InputError
 from pipeline.backbones.tracing import PROBE, module_of, shape_of, trace_network
 from pipeline.backbones.work import Size
 
+_CHOICE = "give a larger output_stride in a preset (--preset FILE.toml), or choose another backbone"
+
 
 def dilate(network: nn.Module, output_stride: int, title: str) -> None:
     """Change `network` in place: no convolution strides past `output_stride`, those behind are dilated instead.
@@ -31,7 +33,7 @@ def dilate(network: nn.Module, output_stride: int, title: str) -> None:
         elif isinstance(module, (_MaxPoolNd, _AvgPoolNd)) and _shrinks_past(node, stride_before, output_stride):
             raise InputError(
                 f"{title}: the pooling {node.target} strides past output stride {output_stride} and can't be dilated; "
-                f"choose output stride {_stride(node)}"
+                f"{_CHOICE}"
             )
 
 
@@ -56,7 +58,7 @@ def _dilate_convolution(convolution: nn.Conv2d, before: int, output_stride: int,
     if rate == 1 and not past:
         return
     if isinstance(convolution.padding, str) or type(convolution).__name__ == "Conv2dSame" or kernel[0] % 2 == 0:
-        raise InputError(f"{title} can't be dilated to output stride {output_stride}; choose a larger output stride")
+        raise InputError(f"{title} can't be dilated to output stride {output_stride}; {_CHOICE}")
     dilation = cast(Size, convolution.dilation)
     grown = tuple(d * rate for d in dilation)
     padding = cast(Size, convolution.padding)

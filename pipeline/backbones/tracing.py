@@ -1,8 +1,10 @@
 """A network's graph by torch.fx: what it calls in which order, and the shape of every value."""
 
 import copy
+import io
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 
 import torch
 from torch import fx, nn
@@ -67,7 +69,7 @@ def _propagate_shapes(graph_module: fx.GraphModule, title: str) -> None:
     without_data = {key: _meta_like(tensor) for key, tensor in tensors.items()}
     meta = copy.deepcopy(graph_module, without_data)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), redirect_stderr(io.StringIO()):  # ShapeProp prints the traceback of what it raises
             ShapeProp(meta).propagate(torch.zeros(1, 3, PROBE, PROBE, device="meta"))
     except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
