@@ -86,6 +86,10 @@ class WorkerProcess:
         self.send(request)
         return self.receive(doing, timeout)
 
+    def stop(self) -> None:
+        """Kill the worker, from any thread: whoever waits in `receive` is told."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the worker; its output goes to stderr where `SHOW_OUTPUT` is set, else nowhere."""
         self._connection.close()

@@ -10,8 +10,13 @@ from device_profiler.errors import InputError, PipelineError
 from pipeline.cli.parser import parse, verb_parser
 from pipeline.cli.suggestion import suggest
 
-VERBS = ("deploy", "doctor", "targets", "devices", "train", "evaluate", "profile", "search", "export", "run", "report")
-ACTIONS = {"devices import": "device_import", "devices export": "device_export", "devices fit": "device_fit"}
+VERBS = ("deploy", "doctor", "targets", "devices", "train", "evaluate", "profile", "search", "export", "run", "report",
+         "farm")
+ACTIONS = {
+    "devices import": "device_import", "devices export": "device_export", "devices fit": "device_fit",
+    "farm scheduler": "farm_scheduler", "farm worker": "farm_worker", "farm status": "farm_status",
+    "farm credentials": "farm_credentials",
+}
 """Actions of a verb that have options of their own, by module."""
 INTERRUPTED = 130
 

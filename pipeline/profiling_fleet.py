@@ -20,7 +20,7 @@ def profile_fleet(request: ProfileRequest, fleet: Fleet) -> list[PhoneResult[Pro
         VerificationError: a part did not export.
     """
     for device in fleet.devices:
-        _tell_units_apart(device)
+        tell_units_apart(device)
     parts = plan_parts(request)
     with Store(request.store) as store:
         wanted = {entry for device in fleet.devices for entry in parts.missing(known_parts(parts, device, store))}
@@ -37,7 +37,7 @@ def profile_fleet(request: ProfileRequest, fleet: Fleet) -> list[PhoneResult[Pro
     return run_on_each(fleet, on_phone)
 
 
-def _tell_units_apart(device: Device) -> None:
+def tell_units_apart(device: Device) -> None:
     """Emulated phones of one profile are the same phone; real ones are not."""
     if not device.identity.emulated:
         fingerprint = f"{device.identity.fingerprint} unit:{device.key}"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_profiler.errors import InputError
+from pipeline.cli.farm_place import add_farm_arguments
 from pipeline.cli.network import (
     add_design_arguments,
     add_network_arguments,
@@ -17,7 +18,11 @@ from pipeline.durations import parse_span
 
 if TYPE_CHECKING:
     from device_profiler.benchmark_tool import BenchmarkTool
+    from device_profiler.prediction import DeviceModel
     from device_profiler.targets import Target
+    from pipeline.network import Network
+    from pipeline.profiling import Profile
+    from pipeline.workspace import Workspace
 
 HELP = "latency of every part of a network on a phone: latency.json"
 
@@ -28,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network_arguments(parser)
     add_design_arguments(parser)
     add_phone_arguments(parser)
+    add_farm_arguments(parser)
     parser.add_argument("--tool", type=Path, metavar="PATH",
                         help="measure with LiteRT's benchmark_model (android_aarch64), which reaches NPUs by NNAPI")
     parser.add_argument("--sustained", metavar="SPAN",
@@ -45,14 +51,16 @@ def handle(arguments: argparse.Namespace) -> int:
     target = find_target(arguments.target) if arguments.tool else timed_target(arguments.target)
     tool, requested = _tool(arguments.tool, target), requested_devices(arguments)
     seconds = _span(arguments)
+    if arguments.farm:
+        from pipeline.cli.profiling_farm import profile_on_farm
+
+        return profile_on_farm(arguments, target)
     quiet_vendors(arguments.verbose)
     request, workspace = network_request(arguments), open_workspace(arguments, target.name)
     from device_profiler.device import open_device
     from device_profiler.prediction import load_model
     from device_profiler.store import Store
-    from pipeline.cli.output import emit, warn
-    from pipeline.costing import latency_table
-    from pipeline.durations import format_duration
+    from pipeline.cli.output import warn
     from pipeline.network import prepare_network
     from pipeline.profiling import ProfileRequest, profile_parts
 
@@ -77,6 +85,18 @@ def handle(arguments: argparse.Namespace) -> int:
         with workspace.progress.task("profiling parts on the phone", 1) as advance:
             profile = profile_parts(asked, device, store)
             advance(1, "")
+    return tell_profile(network, profile, target, model, workspace, arguments.json)
+
+
+def tell_profile(
+    network: "Network", profile: "Profile", target: "Target", model: "DeviceModel | None", workspace: "Workspace",
+    as_json: bool,
+) -> int:
+    """Write latency.json of the run, print a row for every part; 0."""
+    from pipeline.cli.output import emit
+    from pipeline.costing import latency_table
+    from pipeline.durations import format_duration
+
     table = latency_table(network.spec, profile, target, model)
     path = workspace.run / "latency.json"
     table.save(path)
@@ -93,7 +113,7 @@ def handle(arguments: argparse.Namespace) -> int:
         f"{'  (from the store)' if part.reused else ''}"
         for entry, part in profile.parts.items()
     ]
-    emit(result, [*lines, f"latency table: {path}"], arguments.json)
+    emit(result, [*lines, f"latency table: {path}"], as_json)
     return 0
 
 

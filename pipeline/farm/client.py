@@ -1,0 +1,189 @@
+"""Commands on a farm: what is offered there, and a job sent to a phone and followed until it ended."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from distributed import Client, Future, wait
+from distributed.comm import CommClosedError
+from distributed.scheduler import KilledWorker
+
+from device_profiler.errors import DeviceError, InputError
+from device_profiler.outcomes import RETRIED
+from device_profiler.targets import Target
+from pipeline.farm import engine
+from pipeline.farm.address import Address
+from pipeline.farm.credentials import Credentials
+from pipeline.farm.host import HostState, versions_of
+from pipeline.farm.jobs import REAL, Job, JobEnd
+from pipeline.farm.unit import HOST, UNIT, UnitInfo, run_job
+from pipeline.farm.versions import check_versions, versions_here
+
+TRIES = 3
+"""Of a job that may go better on another phone."""
+MOVES = 20
+"""From phones that turned out to be somebody else's, or set aside: nothing was tried on them."""
+PATIENCE_S = 90.0
+"""For a scheduler that is started again, and for a phone of the target to come back."""
+POLL_S = 1.0
+_LOST = (CancelledError, asyncio.CancelledError, CommClosedError, OSError, TimeoutError)
+
+
+class FarmState(msgspec.Struct, frozen=True):
+    """Every host with its phones, how many phones each target has in the farm now, and the jobs that run or wait."""
+
+    hosts: tuple[HostState, ...]
+    targets: dict[str, int]
+    jobs: int
+
+
+class Farm:
+    """A connection to a farm, to be used as a context manager.
+
+    Raises:
+        DeviceError: nobody answers at the address.
+        InputError: the farm does not take our credentials, or its scheduler runs another version.
+    """
+
+    def __init__(self, address: Address, credentials: Credentials | None) -> None:
+        engine.set_up()
+        self._address, self._credentials = address, credentials
+        engine.check_reached(address, credentials)
+        check_versions(versions_here(), asyncio.run(versions_of(address, credentials)), f"the scheduler at {address}")
+        self._client = self._connect()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def _connect(self) -> Client:
+        return Client(
+            f"{engine.protocol(self._credentials)}://{self._address}", security=engine.security(self._credentials),
+            set_as_default=False, timeout=engine.LOOK_S, name="mess-deploy",
+        )
+
+    def state(self) -> FarmState:
+        """What the scheduler knows now."""
+        workers = self._workers()
+        hosts = [msgspec.convert(one["metrics"][HOST], HostState) for one in workers if HOST in one["metrics"]]
+        jobs = sum(len(keys) for keys in self._client.processing().values())
+        return FarmState(tuple(sorted(hosts, key=lambda host: host.host)), _offered(workers), jobs)
+
+    def _workers(self) -> list[dict[str, Any]]:
+        return list(self._client.scheduler_info(n_workers=-1)["workers"].values())
+
+    def run(self, job: Job, note: Callable[[str], None]) -> JobEnd:
+        """Do `job` on a phone of its target; after a fault on another one. `note` is told of every move.
+
+        Raises:
+            DeviceError: the scheduler, or the last phone of the target, went away and did not come back.
+        """
+        tries = moves = 0
+        while True:
+            end = self._tried(job, tries + moves, note)
+            if end.outcome in RETRIED:
+                tries += 1
+            elif end.outcome == "not available":
+                moves += 1
+            else:
+                return end
+            if tries >= TRIES or moves >= MOVES:
+                return end
+            note(f"{end.outcome} on {end.phone} of {end.host}: {end.error}; trying again")
+
+    def prefers_real(self, target: Target, *, required: bool) -> bool:
+        """Whether a job is for phones that are not emulated: where the farm has one, or one is `required`."""
+        return required or target.name + REAL in _offered(self._workers())
+
+    def check_offered(self, target: Target, *, real: bool) -> None:
+        """Raises InputError where no worker offers the target, with those that are offered."""
+        offered = _offered(self._workers())
+        if target.name + (REAL if real else "") not in offered:
+            told = ", ".join(f"{name} ({count})" for name, count in offered.items() if not name.endswith(REAL))
+            raise InputError(f"no host of the farm at {self._address} offers {'a real' if real else 'any'} "
+                             f"{target.device} for {target.name}; it offers {told or 'no phone at all'}; attach one to "
+                             "a host, or choose one of these targets")
+
+    def _tried(self, job: Job, number: int, note: Callable[[str], None]) -> JobEnd:
+        """One try. A scheduler that was started anew knows nothing of it: it is sent again, the store knows the rest.
+
+        Raises: as `run`.
+        """
+        key, encoded = f"{job.kind}-{job.name}-{number}", msgspec.json.encode(job)
+        while True:
+            try:
+                future = self._client.submit(run_job, encoded, key=key, resources={job.resource: 1}, pure=False)
+                return msgspec.json.decode(self._followed(future, job), type=JobEnd)
+            except KilledWorker as error:
+                raise DeviceError(f"job {job.name} ended with its host {engine.DEATHS} times in a row: see these "
+                                  "hosts' own output") from error
+            except _LOST as error:
+                note(f"the scheduler at {self._address} was lost ({type(error).__name__}): joining it again")
+                self._join_again()
+
+    def _followed(self, future: Future, job: Job) -> bytes:
+        """Wait for the end; the farm may be without a phone of the target for PATIENCE_S at most."""
+        try:
+            seen = time.monotonic()
+            while not _is_done(future):
+                if self._client.status != "running":
+                    raise CommClosedError("the scheduler went away")
+                if job.resource in _offered(self._workers()):
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > PATIENCE_S:
+                    raise DeviceError(f"no phone for {job.target} is left in the farm at {self._address} since "
+                                      f"{PATIENCE_S:.0f} s: see `farm status`; what was measured is kept, and the same "
+                                      "command goes on from there")
+            result: bytes = future.result()
+            return result
+        finally:
+            future.release()
+
+    def _join_again(self) -> None:
+        """Connect anew to the scheduler.
+
+        Raises:
+            DeviceError: it did not come back within PATIENCE_S.
+        """
+        self._client.close(timeout=2)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                engine.check_reached(self._address, self._credentials)
+                self._client = self._connect()
+                self._wait_for_hosts(deadline)
+                return
+            except (*_LOST, DeviceError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_S)
+
+    def _wait_for_hosts(self, deadline: float) -> None:
+        while not self._workers() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+
+
+def _is_done(future: Future) -> bool:
+    try:
+        wait([future], timeout=POLL_S)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _offered(workers: list[dict[str, Any]]) -> dict[str, int]:
+    """How many phones there are by resource: of workers that are in the farm, working or idle."""
+    counts: dict[str, int] = {}
+    for one in workers:
+        if UNIT in one and one["status"] == "running":
+            for name in msgspec.convert(one[UNIT], UnitInfo).offer.resources:
+                counts[name] = counts.get(name, 0) + 1
+    return dict(sorted(counts.items()))
