@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,9 @@ class CuttingRelay:
                 client = self._listener.accept()[0]
             except OSError:
                 return
-            with client, socket.create_connection(self._phone) as phone:
+            with client, suppress(OSError), socket.create_connection(self._phone) as phone:
                 self._relay(client, phone)
+            self._left = None
 
     def _relay(self, client: socket.socket, phone: socket.socket) -> None:
         other = {client: phone, phone: client}
@@ -59,7 +61,6 @@ class CuttingRelay:
                 if data:
                     other[source].sendall(data)
                 if not data or self._left == 0:
-                    self._left = None
                     return
 
 
