@@ -27,6 +27,7 @@ from device_profiler.emulator.registry import (
     start_time,
     write_state,
 )
+from device_profiler.emulator.stuck_forks import descendants, end_stuck_forks, processes
 
 # adb's server takes a port in this range for an emulator of its own and lists the phone twice.
 ADB_PORTS = range(5555, 5586)
@@ -101,7 +102,8 @@ def _run(arguments: list[str], sockets: list[int], wanted: Callable[[], bool]) -
             try:
                 return process.wait(OWNER_CHECK_S)
             except subprocess.TimeoutExpired:
-                continue
+                seen = processes()
+                end_stuck_forks(seen, descendants(os.getpid(), seen))
         raise _StopError
     finally:
         _kill_descendants()
@@ -113,7 +115,7 @@ def _kill_descendants() -> None:
     SIGKILL: unshare ignores SIGTERM, and kills its namespace's first process when it dies itself.
     """
     deadline = time.monotonic() + KILL_TIMEOUT_S
-    while time.monotonic() < deadline and (pids := _descendants(os.getpid())):
+    while time.monotonic() < deadline and (pids := descendants(os.getpid(), processes())):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -121,17 +123,6 @@ def _kill_descendants() -> None:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         time.sleep(0.01)
-
-
-def _descendants(ancestor: int) -> list[int]:
-    parents: dict[int, int] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-    found = {ancestor}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return sorted(found - {ancestor})
 
 
 def _adopt_orphans() -> None:

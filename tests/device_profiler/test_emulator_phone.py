@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from adb_shell.adb_device import AdbDeviceTcp
 
 from device_profiler import toolchain
 from device_profiler.emulator import forms
@@ -120,6 +121,19 @@ def test_it_comes_back_after_a_reboot_and_keeps_its_data() -> None:
         assert eventually(lambda: _answers(phone, "cat /data/local/tmp/note", "kept\n"))
     finally:
         stop_phone(phone.address)
+
+
+def test_a_child_of_adbd_that_never_gets_to_exec_is_ended(phone: EmulatedPhone, transport: Transport) -> None:
+    if phone.form == "vm":
+        pytest.skip("nothing is forked under qemu-user in a VM")
+    transport.shell("cp /system/bin/sh /data/local/tmp/adbd")  # a child under this name looks like adbd's fork
+    host, port = phone.address.split(":")
+    client = AdbDeviceTcp(host, int(port))
+    client.connect()
+    answer = client.shell("exec /data/local/tmp/adbd -c 'while :; do sleep 1; done'", read_timeout_s=120, timeout_s=120)
+    client.close()
+    assert answer == "" and "between fork and exec: ended" in (Path(phone.folder) / "phone.log").read_text()
+    assert transport.shell("echo alive").output == "alive\n"
 
 
 def test_removal_leaves_nothing() -> None:
