@@ -266,7 +266,8 @@ def _server_errors() -> Iterator[None]:
         raise ConnectionLostError(f"no adb server runs at {_told_place()}; start one (`adb start-server`), or leave "
                                   f"{SERVER_PREFIX!r} out of the address to reach the phone without one") from error
     except ValueError as error:
-        raise ConnectionLostError(f"what listens at {_told_place()} is no adb server ({error})") from error
+        raise ConnectionLostError(f"what listens at {_told_place()} is no adb server; check ANDROID_ADB_SERVER_HOST "
+                                  "and ANDROID_ADB_SERVER_PORT") from error
 
 
 def _told_place() -> str:

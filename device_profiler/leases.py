@@ -239,7 +239,8 @@ def _read_on_phone(transport: Transport) -> tuple[Holder | None, int]:
     up, _, line = result.output.strip().partition("\n")
     words = line.split(" ", 3)
     if not up.isdigit():
-        raise DeviceError(f"{transport.address} tells no uptime: {result.output.strip()[:100]!r}")
+        raise DeviceError(f"{transport.address} tells no uptime, by which leases are kept (/proc/uptime, date): "
+                          f"{result.output.strip()[:100]!r}; restart the phone, then try again")
     if len(words) < 4 or not words[2].isdigit():
         return None, int(up)
     return Holder(words[0], words[1], words[3], int(words[2])), int(up)

@@ -367,7 +367,8 @@ def _check_unit(device: Device, target: Target) -> None:
         )
     if target.device_model is None:
         raise UnavailableError(
-            f"target {target.name} has no device model: its {target.unit.upper()} can't be predicted"
+            f"target {target.name} has no device model, so its {target.unit.upper()} can't be predicted: attach a "
+            f"{target.device}, or choose a target that `targets` calls emulated or predicted"
         )
 
 

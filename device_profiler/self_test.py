@@ -79,7 +79,7 @@ def _tried(name: str, trial: Trial, device: Device) -> Check:
 def _exit_codes(device: Device) -> str:
     for code in (0, 7):
         if (told := device.transport.shell(f"exit {code}").exit_code) != code:
-            raise DeviceError(f"`exit {code}` gave {told}")
+            raise DeviceError(f"`exit {code}` gave exit code {told}: this phone does not tell when a command fails")
     return "commands give their exit codes"
 
 
@@ -87,7 +87,7 @@ def _storage(device: Device) -> str:
     output = device.transport.shell("df -k /data/local/tmp").output
     found = re.search(r"\s(\d+)\s+(\d+)\s+(\d+)\s+\d+%\s", output)
     if not found:
-        raise DeviceError(f"`df` can't be read: {output.strip()[-100:]!r}")
+        raise DeviceError(f"`df -k /data/local/tmp` gave {output.strip()[-100:]!r}: its free storage can't be read")
     free_mb = int(found[3]) // 1024
     if free_mb < LEAST_FREE_MB:
         raise DeviceError(f"{free_mb} MB free under /data/local/tmp, {LEAST_FREE_MB} MB are needed: remove something")
@@ -102,7 +102,7 @@ def _round_trip(device: Device) -> str:
         device.transport.push(there, remote)
         device.transport.pull(remote, back)
         if back.read_bytes() != there.read_bytes():
-            raise DeviceError("a file came back changed")
+            raise DeviceError(f"a file of {_FILE_BYTES / 1e6:g} MB came back changed: try another cable or port")
     device.transport.shell(f"rm -f {remote}")
     return f"{_FILE_BYTES / 1e6:g} MB there and back unchanged"
 
@@ -118,7 +118,7 @@ def _clock(device: Device) -> str:
     device.transport.shell("sleep 1")
     passed = _uptime_s(device.transport) - before
     if passed < 1:
-        raise DeviceError(f"{passed:g} s of its uptime passed in a second's sleep")
+        raise DeviceError(f"{passed:g} s of its uptime passed in a second's sleep: restart the phone")
     return f"{passed:.1f} s of uptime for a second's sleep"
 
 
@@ -127,7 +127,7 @@ def _uptime_s(transport: Transport) -> float:
     try:
         return float(output.split()[0])
     except (ValueError, IndexError) as error:
-        raise DeviceError(f"its uptime can't be read: {output.strip()[:100]!r}") from error
+        raise DeviceError(f"its uptime can't be read, by which leases are kept: {output.strip()[:100]!r}") from error
 
 
 def _runner(device: Device) -> str:

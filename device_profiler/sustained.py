@@ -87,7 +87,7 @@ def measure_sustained(
     """Run one entry of `artifact` for `seconds` of the phone's clock, from a cool start.
 
     Raises:
-        InputError: no whole second, a unit that our runners can't reach, or under emulation it would take longer than
+        InputError: a unit that our runners can't reach, or under emulation it would take longer than
             `limit_s`.
         DeviceError: the phone failed or is not fit.
         VerificationError: the artifact can't run.
@@ -129,8 +129,7 @@ def _window(start_ns: int, samples_ns: tuple[int, ...]) -> CurveWindow:
 
 
 def _check(device: Device, target: Target, seconds: int, limit_s: float | None) -> None:
-    if seconds < 1:
-        raise InputError(f"a sustained run takes a whole second at least, not {seconds}")
+    assert seconds >= 1, "a window of the curve holds one run at least"
     if target.unit != "cpu":
         raise InputError(
             f"target {target.name} has no throttling curve: our runners compute on the CPU, and a predicted time knows "

@@ -166,8 +166,7 @@ def needed_images(epsilon: float, delta: float, *, risk: float = 0.0, method: st
 
     For ltt the count from which Hoeffding's part of the p-value suffices; Bentkus' part may accept a few less.
     """
-    if not 0 <= risk < epsilon:
-        raise InputError(f"risk {risk} must be at least 0 and below epsilon {epsilon}")
+    assert 0 <= risk < epsilon, "no number of images makes a promise below the risk itself"
     if method == "crc":
         return math.ceil((1 - epsilon) / (epsilon - risk) - 1e-9)
     return math.ceil(math.log(1 / delta) / _relative_entropy(risk, epsilon) - 1e-9)

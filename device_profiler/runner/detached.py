@@ -166,7 +166,8 @@ class DetachedRun:
         body, mark, state = result.output.rpartition(_MARK)
         if not mark:
             raise DeviceError(
-                f"{self.transport.address} lost the run's folder {self.folder}: {result.output.strip()[-200:]}"
+                f"{self.transport.address} lost the run's folder {self.folder} "
+                f"({result.output.strip()[-200:]}); run it again"
             )
         state = self._state_of(state)
         if state == "alive":

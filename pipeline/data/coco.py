@@ -105,8 +105,11 @@ def _rasterised(pair: Pair, annotations: _Annotations) -> Bytes:
     for one in annotations.objects(image):
         try:
             outlines = coco_mask.decode(coco_mask.frPyObjects(one["segmentation"], *size))
-        except (TypeError, ValueError, KeyError, IndexError) as error:
-            raise InputError(f"{annotations.path}: object {one['id']} of {pair.image.name}: {error}") from None
+        except Exception as error:  # noqa: BLE001 - pycocotools raises nothing more exact
+            raise InputError(
+                f"{annotations.path}: the segmentation of object {one['id']} of {pair.image.name} is neither polygons "
+                f"nor run lengths: {error}"
+            ) from None
         inside = outlines.reshape(*size, -1).any(axis=2)
         label[inside] = CATEGORIES.index(one["category_id"])
         covered[inside] += 1

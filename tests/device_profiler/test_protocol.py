@@ -227,6 +227,12 @@ def test_hours_of_emulation_are_refused_with_an_estimate() -> None:
         measure_calls(device(), find_target("pixel7-cpu"), Path("m.pte"), work(10**11))
 
 
+def test_a_unit_without_a_device_model_is_not_predicted() -> None:
+    target = msgspec.structs.replace(find_target("pixel7-npu"), device_model=None)
+    with pytest.raises(DeviceError, match="pixel7-npu has no device model, so its NPU can't be predicted"):
+        measure_calls(device(), target, Path("m.tflite"), work(1))
+
+
 def test_a_cpu_time_never_passes_for_an_npu() -> None:
     real = device(emulated=False, clock="wall")
     with pytest.raises(DeviceError, match=r"NPU of Pixel 7 can't be measured by our runners.*benchmark_model"):

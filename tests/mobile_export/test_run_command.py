@@ -63,6 +63,7 @@ def test_a_photo_of_another_size_keeps_its_size(
         ("newer", "photo.png", 2, "has schema 99, this version reads up to 2"),
         ("incomplete", "photo.png", 5, "self_check/exit_0.pgm is missing"),
         ("tampered", "photo.png", 5, "labels.txt was changed"),
+        ("deployment", "place.png", 2, "place_mask.png (Is a directory); choose another by --output"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -72,6 +73,8 @@ def test_bad_input_is_one_line(
     (tmp_path / "photo.png").write_bytes(sample)
     (tmp_path / "cut.png").write_bytes(sample[:100])
     (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "place.png").write_bytes(sample)
+    (tmp_path / "place_mask.png").mkdir()
     Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
     if bundle_name == "tampered":
         (bundle.folder / "labels.txt").write_text("other")

@@ -127,6 +127,18 @@ def test_an_image_that_coco_lists_but_lacks_is_named(tmp_path: Path) -> None:
         load("coco", tmp_path)
 
 
+@pytest.mark.parametrize("segmentation", ["a square", [["left"]], [[]], {"counts": 3}, None])
+def test_an_object_without_an_outline_is_named(segmentation: object, tmp_path: Path) -> None:
+    make_coco(tmp_path)
+    file = tmp_path / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["segmentation"] = segmentation
+    file.write_text(json.dumps(content))
+    told = r"instances_train2017\.json: the segmentation of object 41 of 000000000001\.jpg is neither polygons nor"
+    with pytest.raises(InputError, match=told):
+        load("coco", tmp_path)
+
+
 @pytest.mark.parametrize("content", ["{", "[1]", '{"images": [], "annotations": [{}]}'])
 def test_annotations_that_are_none_are_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "annotations").mkdir()

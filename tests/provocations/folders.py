@@ -230,3 +230,10 @@ def exchanges(folder: Path) -> None:
     for name, content in rows.items():
         (folder / f"{name}.csv").write_text(content)
     (folder / "photo.png").write_bytes(b"")
+    (folder / "latin.json").write_bytes("é".encode("latin-1"))
+
+
+def tools(folder: Path) -> None:
+    """A benchmark_model that can be executed."""
+    (folder / "benchmark_model").write_text("#!/bin/sh\n")
+    (folder / "benchmark_model").chmod(0o755)
