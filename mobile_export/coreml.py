@@ -23,6 +23,7 @@ from mobile_export.canonical import canonical
 from mobile_export.canonical_coreml import COREML_REWRITES
 from mobile_export.coreml_quantizer import CoremlQuantizer
 from mobile_export.exporters import Calibration, check_programs, toolchain
+from mobile_export.float_layers import check_float_layers, is_quantised
 from mobile_export.mil_program import MAIN, PACKAGE, PACKAGES, functions_of, load_function, operators
 from mobile_export.program import Program, TensorSpec
 from mobile_export.pt2e import calibrated
@@ -46,7 +47,7 @@ def export(
     NAME.mlpackage is one package, a function an entry, weights shared. NAME.mlpackages is a folder with a package an
     entry: larger on disk, but an app loads only what it runs, and users report memory that grows with the number of
     functions (coremltools issue 2351). Precisions: fp32; fp16; w8, fp16 with 8-bit weights per channel; int8, weights
-    and activations (W8A8).
+    and activations (W8A8), but for a program's `float_layers`, which stay in fp16.
 
     Raises:
         InputError: an unknown precision or ending, a program that can't be exported, int8 without calibration.
@@ -129,7 +130,8 @@ def _settle(package: Path) -> None:
 def _converted(program: Program, precision: Precision, calibration: Calibration | None) -> Any:
     graph_module = canonical(program, COREML_REWRITES)
     if precision == "int8":
-        graph_module = calibrated(program, graph_module, CoremlQuantizer(), calibration)
+        check_float_layers(program, graph_module)
+        graph_module = calibrated(program, graph_module, CoremlQuantizer(is_quantised(program)), calibration)
     exported = torch.export.export(graph_module, program.example_inputs(), strict=False).run_decompositions({})
     computed = ct.precision.FLOAT32 if precision == "fp32" else ct.precision.FLOAT16
     model = ct.convert(

@@ -4,7 +4,7 @@ coremltools' own quantizer traces every pattern that it knows anew for every pro
 the graph.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import fx
@@ -33,11 +33,20 @@ WEIGHTS = QuantizationSpec(
 
 
 class CoremlQuantizer(Quantizer):  # type: ignore[misc]  # torchao has no types
-    """Annotates convolutions (weights per channel) and additions, each with the activation that follows it."""
+    """Annotates convolutions (weights per channel) and additions, each with the activation that follows it.
+
+    `wanted`: false for operators that stay in floating point.
+    """
+
+    def __init__(self, wanted: Callable[[fx.Node], bool] = lambda node: True) -> None:
+        super().__init__()
+        self._wanted = wanted
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Say at every such operator how its inputs and its output are stored."""
         for node in model.graph.nodes:
+            if not self._wanted(node):
+                continue
             if node.target is aten.conv2d.default:
                 _annotate(node, {node.args[0]: VALUES, node.args[1]: WEIGHTS})
             elif node.target is aten.add.Tensor and all(isinstance(term, fx.Node) for term in node.args[:2]):

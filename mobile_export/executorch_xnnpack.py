@@ -20,6 +20,7 @@ from mobile_export.canonical import canonical
 from mobile_export.canonical_int8 import INT8_REWRITES
 from mobile_export.executorch_graph import describe, write_program
 from mobile_export.exporters import Calibration, check_programs
+from mobile_export.float_layers import check_float_layers, is_quantised
 from mobile_export.program import Program
 from mobile_export.pt2e import calibrated
 
@@ -54,7 +55,8 @@ def _exported(
 ) -> torch.export.ExportedProgram:
     graph_module = canonical(program, INT8_REWRITES if precision == "int8" else None)
     if precision == "int8":
-        graph_module = calibrated(program, graph_module, _quantizer(), calibration)
+        check_float_layers(program, graph_module)
+        graph_module = calibrated(program, graph_module, int8_quantizer(program), calibration)
     return torch.export.export(graph_module, program.example_inputs(), strict=False)
 
 
@@ -90,9 +92,12 @@ _LIMITS = {"dtype": torch.int8, "quant_min": -128, "quant_max": 127, "qscheme": 
 _SIX = FixedQParamsQuantizationSpec(scale=6 / 255, zero_point=-128, **_LIMITS)
 
 
-def _quantizer() -> XNNPACKQuantizer:
-    """Weights per channel, values by their least and largest: histograms, the default, would clip rare ones."""
+def int8_quantizer(program: Program) -> XNNPACKQuantizer:
+    """Weights per channel, values by their least and largest: histograms, the default, would clip rare ones.
+
+    What comes from the program's `float_layers` stays as it is.
+    """
     values = QuantizationSpec(observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-12), **_LIMITS)
     usual = get_symmetric_quantization_config(is_per_channel=True)
     settings = replace(usual, input_activation=values, output_activation=values)
-    return _Quantizer().set_global(settings)
+    return _Quantizer().set_global(settings).set_filter_function(is_quantised(program))

@@ -2,19 +2,21 @@
 
 import io
 import pickle
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import torch
 
+from device_profiler.errors import PipelineError
 from device_profiler.targets import Precision
 from mobile_export.artifact import Artifact
 from mobile_export.exporters import Calibration, exporter
 from mobile_export.program import Program
-from mobile_export.worker import WorkerProcess
+from mobile_export.worker import WorkerCrash, WorkerProcess
 
 EXPORT_TIMEOUT = 1800.0
 """Seconds that one export may take."""
@@ -46,15 +48,42 @@ def export_in_worker(
 
     Raises:
         InputError: as the exporter does.
-        VerificationError: as the exporter does, or the process crashed.
+        VerificationError: as the exporter does, or the process crashed: the programs that do by themselves are named.
     """
     job = ExportJob(runtime, tuple(programs), destination, precision, calibration)
+    try:
+        return _export(job, threads)
+    except WorkerCrash as crash:
+        if len(job.programs) == 1:
+            raise
+        crashing = _crashing(job, threads)
+        told = f"{', '.join(crashing)} by itself does" if crashing else "none of its programs does so by itself"
+        raise WorkerCrash(f"{crash}; {told}") from crash
+
+
+def _export(job: ExportJob, threads: int) -> Artifact:
     with WorkerProcess(_open, threads) as worker:
         # Pickled here: multiprocessing's own pickler would hand tensors over in shared memory, which may be small.
         buffer = io.BytesIO()
         pickle.Pickler(buffer, protocol=5).dump(job)
-        doing = f"exporting {destination.name} with {runtime}"
+        doing = f"exporting {job.destination.name} with {job.runtime}"
         return cast(Artifact, worker.request(buffer.getvalue(), doing, EXPORT_TIMEOUT))
+
+
+def _crashing(job: ExportJob, threads: int) -> list[str]:
+    """Names of the programs that crash when exported by themselves, found by halving a set that crashes."""
+    middle = len(job.programs) // 2
+    found: list[str] = []
+    for half in (job.programs[:middle], job.programs[middle:]):
+        with tempfile.TemporaryDirectory() as folder:
+            part = replace(job, programs=half, destination=Path(folder) / job.destination.name)
+            try:
+                _export(part, threads)
+            except WorkerCrash:
+                found += [half[0].name] if len(half) == 1 else _crashing(part, threads)
+            except PipelineError:
+                continue  # an entry without its neighbours may be refused: that is no crash
+    return found
 
 
 def export_in_parallel(jobs: Sequence[ExportJob], at_once: int = 2) -> tuple[Artifact, ...]:

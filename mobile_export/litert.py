@@ -8,16 +8,17 @@ import litert_torch
 import msgspec
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
 
 from device_profiler.errors import InputError, VerificationError
 from device_profiler.files import sha256_path, write_atomic
 from device_profiler.targets import Precision
 from device_profiler.workload import Array, Operator
 from mobile_export.artifact import Artifact, EntryPoint
-from mobile_export.canonical import canonical
+from mobile_export.canonical import canonical, value_of
 from mobile_export.canonical_litert import LITERT_REWRITES
 from mobile_export.exporters import Calibration, check_programs, toolchain
+from mobile_export.float_layers import check_float_layers, is_quantised, layer_of, layers
 from mobile_export.handover import handovers
 from mobile_export.program import Program, TensorSpec
 from mobile_export.quantize import quantize
@@ -25,6 +26,10 @@ from mobile_export.tflite_graph import TfliteGraph
 
 HOST_SIDE = ("DEQUANTIZE", "CAST", "GREATER_EQUAL", "MEAN")
 """Kinds of operators that may leave the integers, at the end of the graph: a policy's count of confident pixels."""
+
+
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+"""Kinds that may leave the integers, and come back by QUANTIZE, where a program keeps layers in floating point."""
 
 
 def export(
@@ -47,11 +52,14 @@ def export(
         raise InputError(f"the LiteRT exporter offers fp32 and int8, not {precision!r}")
     check_programs(programs)
     content = _convert(programs)
+    float_tensors: dict[str, tuple[str, ...]] = {}
     if precision == "int8":
+        float_tensors = _float_tensors(programs, content)
         inputs = {program.name: tuple(spec.name for spec in program.inputs) for program in programs}
         outputs = {program.name: tuple(spec.name for spec in program.outputs) for program in programs}
-        content = quantize(content, inputs, outputs, _channels_last(calibration or {}))
-    entries = _entries(programs, TfliteGraph(content), precision)
+        kept = [name for names in float_tensors.values() for name in names]
+        content = quantize(content, inputs, outputs, _channels_last(calibration or {}), kept)
+    entries = _entries(programs, TfliteGraph(content), precision, float_tensors)
     _check_handovers(entries)
     write_atomic(destination, content)
     return Artifact(
@@ -100,19 +108,51 @@ def _moved(array: Array) -> Array:
     return np.ascontiguousarray(np.transpose(array, (0, 2, 3, 1))) if array.ndim == 4 else array
 
 
-def _entries(programs: Sequence[Program], graph: TfliteGraph, precision: str) -> tuple[EntryPoint, ...]:
-    return tuple(_entry(program, graph, precision) for program in programs)
+def _float_tensors(programs: Sequence[Program], content: bytes) -> dict[str, tuple[str, ...]]:
+    """By program, unique names of what the layers make that it keeps in floating point; found by their weights."""
+    graph, found = TfliteGraph(content), {}
+    for program in programs:
+        if program.float_layers:
+            graph_module = canonical(program, LITERT_REWRITES)
+            check_float_layers(program, graph_module)
+            quantised = is_quantised(program)
+            nodes = [node for _, node in layers(graph_module) if not quantised(node)]
+            found[program.name] = tuple(_made_by(program, graph_module, node, graph) for node in nodes)
+    return found
 
 
-def _entry(program: Program, graph: TfliteGraph, precision: str) -> EntryPoint:
+def _made_by(program: Program, graph_module: fx.GraphModule, node: fx.Node, graph: TfliteGraph) -> str:
+    weights = value_of(graph_module, node.args[1])
+    assert weights is not None
+    made = tuple(graph.outputs_with(program.name, weights.numpy()))
+    if len(made) != 1:
+        raise VerificationError(
+            f"layer {layer_of(node)!r} of entry {program.name!r} stands {len(made)} times in the LiteRT file, not "
+            "once, and can't be kept in floating point: leave --max-int8-drop out"
+        )
+    return made[0]
+
+
+def _entries(
+    programs: Sequence[Program], graph: TfliteGraph, precision: str, float_tensors: Mapping[str, tuple[str, ...]]
+) -> tuple[EntryPoint, ...]:
+    found = tuple(_entry(program, graph, precision, mixed=bool(float_tensors)) for program in programs)
+    for entry in found:
+        _check_float_layers(entry, len(float_tensors.get(entry.name, ())), precision)
+    return found
+
+
+def _entry(program: Program, graph: TfliteGraph, precision: str, *, mixed: bool) -> EntryPoint:
+    """`mixed`: some program of the file keeps layers in floating point."""
     names = tuple(spec.name for spec in program.inputs), tuple(spec.name for spec in program.outputs)
     inputs, outputs = graph.ports(program.name, names)
     found = tuple(graph.operators(program.name))
     if precision == "fp32":
         operators = tuple(_on_cpu(operator) for operator, _ in found)
         return EntryPoint(program.name, inputs, outputs, operators)
+    declared = (*HOST_SIDE, *CONVOLUTIONS, "QUANTIZE") if mixed else HOST_SIDE
     for operator, behind_float in found:
-        if (operator.delegated and behind_float) or (not operator.delegated and operator.kind not in HOST_SIDE):
+        if (operator.delegated and behind_float and not mixed) or not (operator.delegated or operator.kind in declared):
             raise VerificationError(
                 f"entry {program.name!r}: operator {operator.kind!r} is off the integers; only {', '.join(HOST_SIDE)} "
                 "may be, at the end of the graph: rewrite it in mobile_export/canonical.py or change the network"
@@ -120,6 +160,15 @@ def _entry(program: Program, graph: TfliteGraph, precision: str) -> EntryPoint:
     operators = tuple(operator for operator, _ in found)
     host_side = tuple(sorted({operator.kind for operator in operators if not operator.delegated}))
     return EntryPoint(program.name, inputs, outputs, operators, host_side)
+
+
+def _check_float_layers(entry: EntryPoint, wanted: int, precision: str) -> None:
+    found = sum(not operator.delegated and operator.kind in CONVOLUTIONS for operator in entry.operators)
+    if precision == "int8" and found != wanted:
+        raise VerificationError(
+            f"entry {entry.name!r}: {found} convolution(s) are in floating point, {wanted} were to be: this version of "
+            "ai-edge-quantizer does not do what was asked; leave --max-int8-drop out"
+        )
 
 
 def _on_cpu(operator: Operator) -> Operator:

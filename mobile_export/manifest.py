@@ -136,6 +136,37 @@ class Accuracy(msgspec.Struct, frozen=True):
     class_iou: tuple[float | None, ...] = ()
 
 
+class KeptLayer(msgspec.Struct, frozen=True):
+    """A layer of the network that int8 leaves in floating point.
+
+    `changed`: largest share of labels, over the exits behind it, that change when this layer alone is in int8.
+    """
+
+    name: str
+    changed: float
+
+
+class MixedPrecision(msgspec.Struct, frozen=True):
+    """Which layers of an int8 network stay in floating point and why; `layers`: how many there are.
+
+    `allowed_drop`: mIoU that int8 may cost at any exit and head. `drop_in_int8`, `drop`: what it costs with every layer
+    in int8, and with `kept` in floating point, computed on `images` images of the search split. `method`: how found.
+    """
+
+    kept: tuple[KeptLayer, ...]
+    layers: int
+    allowed_drop: float
+    drop_in_int8: float
+    drop: float
+    images: int
+    method: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the kept layers, as modules of the network."""
+        return tuple(layer.name for layer in self.kept)
+
+
 class Certificate(msgspec.Struct, frozen=True):
     """What was promised, how it was shown, and on which images; goes into manifest.json.
 
@@ -172,7 +203,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The content of manifest.json. `created`: ISO 8601, UTC. `classes` in index order; `policy`: exit policy's name.
 
     `files`: SHA-256 by path in the bundle of everything beside the manifest and SHA256SUMS. `artifact.path` is relative
-    to the bundle. `self_check` is absent in bundles of schema 1 only.
+    to the bundle. `self_check` is absent in bundles of schema 1 only, `mixed_precision` where it was not asked for.
     """
 
     schema: int = SCHEMA
@@ -191,6 +222,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     certificate: Certificate | None = None
     resolutions: tuple[Resolution, ...] = ()
     temporal: Temporal = Temporal()
+    mixed_precision: MixedPrecision | None = None
     self_check: SelfCheck | None = None
     files: dict[str, str] = {}
     warnings: tuple[str, ...] = ()

@@ -15,12 +15,14 @@ class Program:
     """One entry point to export: `module` in eval mode maps `inputs` to a tuple of `outputs`, no control flow.
 
     Several programs exported into one file share their weights (an ExecuTorch method or a LiteRT signature each).
+    `float_layers`: paths in `module` of convolutions and linear layers that int8 leaves in floating point.
     """
 
     name: str
     module: nn.Module
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    float_layers: tuple[str, ...] = ()
 
     def example_inputs(self) -> tuple[torch.Tensor, ...]:
         """Zero tensors of the declared shapes, for tracing."""

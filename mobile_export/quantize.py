@@ -1,10 +1,12 @@
 """Post-training int8 of a LiteRT file: ranges from real inputs, equal parameters on both sides of every hand-over."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ai_edge_quantizer import calibrator, quantizer, recipe
+from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe
+from ai_edge_quantizer.algorithm_manager import AlgorithmName
 from ai_edge_quantizer.recipe_manager import RecipeManager
 from ai_edge_quantizer.utils import qsv_utils
 
@@ -13,6 +15,7 @@ from device_profiler.workload import Array
 from mobile_export.handover import handovers
 from mobile_export.tflite_graph import Convolution, TfliteGraph
 from mobile_export.tflite_integer import keep_integer
+from mobile_export.tflite_outputs import settle_outputs
 
 IMAGE_INPUT = "image"
 """An input of this name is an RGB image in 0..255: it is stored as value - 128, exactly."""
@@ -20,6 +23,8 @@ CONFIDENCE_OUTPUT = "confidence"
 """An output of this name lies in 0..1: it is stored in steps of 1/255, whatever the samples reach."""
 BIAS_LIMIT = 2.0**30
 """Quantised biases stay below this, half of what int32 holds, so that the sum they start has room too."""
+
+CONVOLUTIONS = (qtyping.TFLOperationName.CONV_2D, qtyping.TFLOperationName.DEPTHWISE_CONV_2D)
 
 Ranges = dict[str, dict[str, Any]]
 
@@ -29,12 +34,14 @@ def quantize(
     input_names: Mapping[str, tuple[str, ...]],
     output_names: Mapping[str, tuple[str, ...]],
     calibration: Mapping[str, Sequence[tuple[Array, ...]]],
+    float_tensors: Sequence[str] = (),
 ) -> bytes:
     """`content`, a float .tflite, with int8 weights (per channel), activations, inputs and outputs.
 
     `input_names`, `output_names`: per signature, the program's names of them. `calibration`: per signature, float32
     inputs in the file's layout (NHWC). Ranges are the minimum and maximum over all samples: a moving average, the
-    library's default, would clip what varies from image to image to its average.
+    library's default, would clip what varies from image to image to its average. `float_tensors`: unique names of what
+    convolutions make that are to stay in floating point.
 
     Raises:
         InputError: a signature without calibration samples.
@@ -42,7 +49,6 @@ def quantize(
     missing = sorted(set(input_names) - {name for name, samples in calibration.items() if samples})
     if missing:
         raise InputError(f"int8 needs calibration inputs from real images, but there are none for {', '.join(missing)}")
-    instructions = recipe.static_wi8_ai8()
     samples = {name: [_named(sample) for sample in calibration[name]] for name in input_names}
     ranges = _measure(content, samples)
     graph = TfliteGraph(content)
@@ -50,9 +56,21 @@ def quantize(
     _fix_handovers(graph, samples, ranges)
     _fix_confidences(graph, output_names, ranges)
     _fit_biases(graph, ranges)
+    instructions = _instructions(float_tensors)
     result = quantizer.Quantizer(content, instructions).quantize(ranges, enable_progress_report=False)
     assert result.quantized_model is not None
-    return keep_integer(bytes(result.quantized_model))
+    quantized = bytes(result.quantized_model)
+    return keep_integer(settle_outputs(content, quantized) if float_tensors else quantized)
+
+
+def _instructions(float_tensors: Sequence[str]) -> Any:
+    """The recipe: everything in int8, but the convolutions that make `float_tensors`."""
+    manager = RecipeManager()
+    manager.load_quantization_recipe(recipe.static_wi8_ai8())
+    for name in float_tensors:
+        for kind in CONVOLUTIONS:
+            manager.add_quantization_config(f"^{re.escape(name)};$", kind, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    return manager.get_quantization_recipe()
 
 
 def _named(sample: tuple[Array, ...]) -> dict[str, Array]:

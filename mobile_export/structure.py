@@ -7,6 +7,7 @@ from torch import fx
 from device_profiler.files import sha256_bytes
 from mobile_export.canonical import canonical, value_of
 from mobile_export.exporters import toolchain
+from mobile_export.float_layers import is_quantised
 from mobile_export.program import Program
 
 
@@ -20,8 +21,16 @@ def structure_hash(program: Program, runtime: str, precision: str) -> str:
         InputError: the program can't be traced, or the runtime is unknown.
     """
     versions = ",".join(f"{package}={version}" for package, version in sorted(toolchain(runtime).items()))
-    text = "\n".join([_graph_text(canonical(program)), runtime, precision, versions])
+    graph_module = canonical(program)
+    kept = [f"float {position}" for position in _float_positions(program, graph_module)] if precision == "int8" else []
+    text = "\n".join([_graph_text(graph_module), runtime, precision, versions, *kept])
     return sha256_bytes(text.encode())
+
+
+def _float_positions(program: Program, graph_module: fx.GraphModule) -> list[int]:
+    """Where the layers that stay in floating point stand in the graph: they take another time than int8 ones."""
+    quantised = is_quantised(program)
+    return [position for position, node in enumerate(graph_module.graph.nodes) if not quantised(node)]
 
 
 def _graph_text(graph_module: fx.GraphModule) -> str:

@@ -82,6 +82,21 @@ class TfliteGraph:
                         channel_axis=3 if kind == "DEPTHWISE_CONV_2D" else 0,
                     )
 
+    def outputs_with(self, signature: str, weights: npt.NDArray[np.float32]) -> Iterator[str]:
+        """Unique names of what convolutions with just these weights (as PyTorch has them) make in a signature."""
+        subgraph = self._model.subgraphs[self.signatures[signature].subgraphIndex]
+        for operator in subgraph.operators:
+            order = {"CONV_2D": (0, 2, 3, 1), "DEPTHWISE_CONV_2D": (1, 2, 3, 0)}.get(self._kind(operator))
+            if order is None:
+                continue
+            stored = subgraph.tensors[operator.inputs[1]]
+            expected = weights.transpose(order)
+            if _shape(stored) == expected.shape and np.array_equal(self._floats(stored), expected.reshape(-1)):
+                yield _text(subgraph.tensors[operator.outputs[0]].name)
+
+    def _floats(self, tensor: Any) -> npt.NDArray[np.float32]:
+        return np.frombuffer(constant(self._model.buffers[tensor.buffer], self._content), np.float32)
+
     def outputs_of(self, kind: str, behind: str) -> Iterator[str]:
         """Names of the tensors that operators of `kind` make of what an operator of kind `behind` made."""
         for subgraph in self._model.subgraphs:

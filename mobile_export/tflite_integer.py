@@ -23,7 +23,7 @@ def keep_integer(content: bytes) -> bytes:
             if _kind(model, operator) in COMPARING:
                 _read_integers(model, subgraph, operator)
         _drop_unread(model, subgraph)
-    return _serialize(model, content)
+    return serialize(model, content)
 
 
 def _kind(model: Any, operator: Any) -> int:
@@ -83,7 +83,7 @@ def _drop_unread(model: Any, subgraph: Any) -> None:
     subgraph.operators = kept
 
 
-def _serialize(model: Any, content: bytes) -> bytes:
+def serialize(model: Any, content: bytes) -> bytes:
     """The model with its constants behind the flatbuffer, aligned: Python's flatbuffers can't align inside it."""
     constants = {index: data for index, buffer in enumerate(model.buffers) if (data := constant(buffer, content))}
     for index in constants:

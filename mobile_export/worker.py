@@ -27,6 +27,10 @@ class Reply:
     bad_input: bool = False
 
 
+class WorkerCrash(VerificationError):
+    """The worker's process ended in the middle of its work."""
+
+
 class WorkerProcess:
     """A spawned process that answers requests one by one through `handler_factory(*arguments)(request)`.
 
@@ -66,7 +70,7 @@ class WorkerProcess:
         """The answer to the oldest request without one. `doing` names the work in error messages; timeout in seconds.
 
         Raises:
-            VerificationError: the worker crashed, exceeded the timeout, or the work failed.
+            VerificationError: the worker crashed (WorkerCrash), exceeded the timeout, or the work failed.
             InputError: the work refused its input.
         """
         try:
@@ -75,7 +79,7 @@ class WorkerProcess:
                 raise VerificationError(f"{doing} gave no answer within {timeout:.0f} s and was stopped")
             reply = self._connection.recv()
         except (EOFError, ConnectionResetError) as error:
-            raise VerificationError(f"{doing} ended its process ({self._ending()})") from error
+            raise WorkerCrash(f"{doing} ended its process ({self._ending()})") from error
         assert isinstance(reply, Reply)
         if reply.error is not None:
             raise (InputError if reply.bad_input else VerificationError)(f"{doing}: {reply.error}")

@@ -20,6 +20,7 @@ from mobile_export.manifest import (
     LatencyFigure,
     Licence,
     Manifest,
+    MixedPrecision,
     SegmentationClass,
     Stage,
     Temporal,
@@ -59,6 +60,7 @@ def make_bundle(
     proof: Proof,
     identity: DeviceIdentity,
     workspace: Workspace,
+    mixed: MixedPrecision | None = None,
 ) -> Bundle:
     """Write runs/<name>/deployment, whole or not at all."""
     shipment = winner.shipment
@@ -82,6 +84,7 @@ def make_bundle(
         ),
         certificate=certificate,
         temporal=Temporal(request.app.exit_margin, request.app.label_frames),
+        mixed_precision=mixed,
         warnings=tuple(workspace.warnings),
     )
     sample = _sample(shipment, network.source.test, proof)

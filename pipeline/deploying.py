@@ -5,6 +5,7 @@ import msgspec
 from device_profiler.device import Device, open_device
 from device_profiler.prediction import DeviceModel, load_model
 from device_profiler.store import Store
+from mobile_export.manifest import MixedPrecision
 from pipeline.bundling import make_bundle
 from pipeline.certificate import certificate_text, check_enough
 from pipeline.checkpoint import Checkpoint
@@ -15,6 +16,7 @@ from pipeline.deployment import Deployment, DeployRequest, Learned, TimedWhole
 from pipeline.durations import format_duration
 from pipeline.exact_search.configuration import Configuration
 from pipeline.exact_search.evaluate import routes
+from pipeline.mixed_precision import mixed_precision
 from pipeline.model import MultiExitModel, count_model
 from pipeline.network import Network, float_statistics, obtain_checkpoint, prepare_network, trained_model
 from pipeline.profiling import BackgroundProfile, Profile, ProfileRequest
@@ -47,7 +49,7 @@ def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
         decision, doubted = _decide(network, learned, request, workspace)
         bench = Bench(
             learned.model, learned.checkpoint, network.policy, request.target, network.source.train,
-            network.source.test, workspace, request.app.input,
+            network.source.test, workspace, request.app.input, learned.mixed.names if learned.mixed else (),
         )
         measure = measuring(bench, device, store, learned.statistics.test, learned.table)
         winner = best_whole(measure, learned.statistics.search, learned.table, decision, request.objective)
@@ -56,7 +58,7 @@ def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
         phone = bench.check_on_phone(winner.shipment, device, _probes(learned.statistics, winner))
         bundle = make_bundle(
             request, network, winner, reference, single, decision.certificate, learned.statistics, proof,
-            device.identity, workspace,
+            device.identity, workspace, learned.mixed,
         )
         deployment = Deployment(
             request, device.identity, network, learned, decision, doubted, winner, reference, single, proof, phone,
@@ -68,16 +70,26 @@ def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
 
 def _learn(network: Network, request: DeployRequest, device: Device, workspace: Workspace) -> Learned:
     """Train (or reuse) and evaluate while another process profiles the parts; writes the search's two files."""
-    with BackgroundProfile(_profile_request(network, request, device)) as profiling:
+    mixed = _mixed_precision(network, request, workspace)
+    kept = mixed.names if mixed else ()
+    with BackgroundProfile(_profile_request(network, request, device, kept)) as profiling:
         checkpoint = obtain_checkpoint(network, workspace)
         model = trained_model(checkpoint)
-        statistics = _statistics(network, checkpoint, model, request, workspace)
+        statistics = _statistics(network, checkpoint, model, request, kept, workspace)
         profile = _wait(profiling, workspace)
     device_model = load_model(request.target.device_model) if request.target.device_model else None
     table = latency_table(network.spec, profile, request.target, device_model)
     statistics.search.save(workspace.run / "statistics.npz")
     table.save(workspace.run / "latency.json")
-    return Learned(checkpoint, model, statistics, profile, table, device_model)
+    return Learned(checkpoint, model, statistics, profile, table, device_model, mixed)
+
+
+def _mixed_precision(network: Network, request: DeployRequest, workspace: Workspace) -> MixedPrecision | None:
+    """The layers that int8 leaves in floating point, where they were asked for: only then training comes first."""
+    if request.max_int8_drop is None:
+        return None
+    checkpoint = obtain_checkpoint(network, workspace)
+    return mixed_precision(network, checkpoint, trained_model(checkpoint), request.max_int8_drop, workspace)
 
 
 def _decide(
@@ -109,10 +121,13 @@ def _warn(device: Device, request: DeployRequest, workspace: Workspace) -> None:
         )
 
 
-def _profile_request(network: Network, request: DeployRequest, device: Device) -> ProfileRequest:
+def _profile_request(
+    network: Network, request: DeployRequest, device: Device, float_layers: tuple[str, ...]
+) -> ProfileRequest:
     token = device.lease.token if device.lease else None
     return ProfileRequest(
-        network.spec, network.policy, request.target, device.identity.address, token, request.store
+        network.spec, network.policy, request.target, device.identity.address, token, request.store,
+        float_layers=float_layers,
     )
 
 
@@ -129,12 +144,19 @@ def _wait(profiling: BackgroundProfile, workspace: Workspace) -> Profile:
 
 
 def _statistics(
-    network: Network, checkpoint: Checkpoint, model: MultiExitModel, request: DeployRequest, workspace: Workspace
+    network: Network,
+    checkpoint: Checkpoint,
+    model: MultiExitModel,
+    request: DeployRequest,
+    float_layers: tuple[str, ...],
+    workspace: Workspace,
 ) -> SplitStatistics:
     """Of the network as it ships: the int8 stages, chained, where the target is int8."""
     splits: tuple[SplitName, ...] = ("search", "test", "certify") if request.promise else ("search", "test")
     if request.target.precision != "fp32":
-        return SplitStatistics(*int8_statistics(network, checkpoint, model, request.target, splits, workspace))
+        return SplitStatistics(
+            *int8_statistics(network, checkpoint, model, request.target, splits, workspace, float_layers)
+        )
     return SplitStatistics(*(float_statistics(network, checkpoint, model, split, workspace) for split in splits))
 
 

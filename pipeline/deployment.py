@@ -9,6 +9,7 @@ from device_profiler.measurement import DeviceIdentity, Measurement
 from device_profiler.prediction import DeviceModel
 from device_profiler.targets import Target
 from mobile_export.bundle import Bundle
+from mobile_export.manifest import MixedPrecision
 from pipeline.app_options import AppOptions
 from pipeline.checkpoint import Checkpoint
 from pipeline.deciding import Decision, Doubt, SplitStatistics
@@ -28,7 +29,8 @@ from pipeline.shipping import Shipment
 class DeployRequest:
     """One `deploy` as asked for; `options` are the resolved flags, as kept in config.toml.
 
-    `promise`: what the certificate has to say, None where none is asked for; `store`: where measurements are kept.
+    `promise`: what the certificate has to say, None where none is asked for; `store`: where measurements are kept;
+    `max_int8_drop`: mIoU that int8 may cost before layers stay in floating point, None for int8 throughout.
     """
 
     target: Target
@@ -40,11 +42,13 @@ class DeployRequest:
     require_device: bool
     options: dict[str, object]
     store: str | None = None
+    max_int8_drop: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What training, evaluation and profiling gave; `device_model` is set where it predicts the target's unit."""
+    """What training, evaluation and profiling gave; `device_model` is set where it predicts the target's unit,
+    `mixed` where layers were sought that int8 should leave in floating point."""
 
     checkpoint: Checkpoint
     model: MultiExitModel
@@ -52,6 +56,7 @@ class Learned:
     profile: Profile
     table: LatencyTable
     device_model: DeviceModel | None
+    mixed: MixedPrecision | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,24 +114,26 @@ def finish_entry(exit_index: int) -> str:
 
 
 class Partition:
-    """Programs of one network under one exit policy."""
+    """Programs of one network under one exit policy; `float_layers`: modules of the network that int8 leaves alone."""
 
-    def __init__(self, model: MultiExitModel, policy: str) -> None:
+    def __init__(self, model: MultiExitModel, policy: str, float_layers: tuple[str, ...] = ()) -> None:
         self.model = model.eval()
         self.policy = policy
         self.shapes = shapes_of(self.model)
+        self._float = {id(self.model.get_submodule(name)) for name in float_layers}
 
     def block(self, exit_index: int) -> Program:
         """Backbone block that ends at `exit_index`."""
         features = TensorSpec("features", self.shapes.features[exit_index])
         module = _Block(self.model.blocks[exit_index]).eval()
-        return Program(block_entry(exit_index), module, (self.shapes.entering(exit_index),), (features,))
+        return self._program(block_entry(exit_index), module, self.shapes.entering(exit_index), (features,))
 
     def head(self, exit_index: int, name: str) -> Program:
         """Head `name` at `exit_index` with the policy's arithmetic."""
         features = TensorSpec("features_in", self.shapes.features[exit_index])
         module = _Head(self.model.head(exit_index, name), Confidence(self.policy)).eval()
-        return Program(head_entry(exit_index, name), module, (features,), (self._logits(exit_index), self._confidence))
+        outputs = self._logits(exit_index), self._confidence
+        return self._program(head_entry(exit_index, name), module, features, outputs)
 
     def finish(self, exit_index: int, name: str | None = None) -> Program:
         """Logits of `exit_index` to labels."""
@@ -143,7 +145,7 @@ class Partition:
         """The single-exit network that ends at `exit_index` with head `name`, image to labels."""
         module = _LastStage(self._range(0, exit_index), self.model.head(exit_index, name), self._finish_module()).eval()
         label = entry or f"prefix_{exit_index}_{name.replace('-', '_')}"
-        return Program(label, module, (self.shapes.entering(0),), (self.shapes.labels,))
+        return self._program(label, module, self.shapes.entering(0), (self.shapes.labels,))
 
     def stage(self, number: int, previous: int, exit_index: int, name: str, last: bool) -> Program:
         """Stage `number` of a cascade: the blocks after exit `previous` (-1: from the image) up to `exit_index`."""
@@ -151,10 +153,11 @@ class Partition:
         entering = self.shapes.entering(previous + 1)
         if last:
             module = _LastStage(blocks, head, self._finish_module()).eval()
-            return Program(f"stage_{number}", module, (entering,), (self.shapes.labels,))
+            return self._program(f"stage_{number}", module, entering, (self.shapes.labels,))
         features = TensorSpec("features", self.shapes.features[exit_index])
         stage = _Stage(blocks, head, Confidence(self.policy)).eval()
-        return Program(f"stage_{number}", stage, (entering,), (features, self._logits(exit_index), self._confidence))
+        outputs = features, self._logits(exit_index), self._confidence
+        return self._program(f"stage_{number}", stage, entering, outputs)
 
     def parts(self) -> tuple[Program, ...]:
         """Every block, head and finish: what a latency table is made of."""
@@ -164,6 +167,15 @@ class Partition:
             *[self.head(e, name) for e in range(len(names)) for name in names[e]],
             *[self.finish(e) for e in range(len(names))],
         )
+
+    def layer_names(self, program: Program) -> dict[str, str]:
+        """Names in the network of the modules of one of its programs, by their path in it."""
+        names = {id(module): name for name, module in self.model.named_modules()}
+        return {path: names[id(part)] for path, part in program.module.named_modules() if id(part) in names}
+
+    def _program(self, entry: str, module: nn.Module, taken: TensorSpec, given: tuple[TensorSpec, ...]) -> Program:
+        kept = tuple(path for path, part in module.named_modules() if id(part) in self._float)
+        return Program(entry, module, (taken,), given, kept)
 
     def _range(self, first: int, last: int) -> nn.Sequential:
         return nn.Sequential(*[self.model.blocks[k] for k in range(first, last + 1)])

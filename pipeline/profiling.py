@@ -73,6 +73,7 @@ class ProfileRequest:
 
     `tool`: LiteRT's benchmark_model, where that is to measure instead of our runners. `allow_fallback`: keep figures
     that the target's unit did not give alone. `claim`: of a farm's job, whose results are written once.
+    `float_layers`: layers of the network that int8 leaves in floating point.
     """
 
     spec: ModelSpec
@@ -84,6 +85,7 @@ class ProfileRequest:
     tool: BenchmarkTool | None = None
     allow_fallback: bool = False
     claim: Claim | None = None
+    float_layers: tuple[str, ...] = ()
 
     def protocol(self, clock: str) -> str:
         """What a kept figure must agree in to be used again, on a phone with this kind of clock."""
@@ -181,7 +183,7 @@ class ExportedParts:
 def plan_parts(request: ProfileRequest) -> Parts:
     """The parts of the network, before any phone is asked."""
     model = build_model(request.spec, seed=0)
-    programs = {program.name: program for program in Partition(model, request.policy).parts()}
+    programs = {program.name: program for program in Partition(model, request.policy, request.float_layers).parts()}
     return Parts(request, model, programs, _structures(programs, request))
 
 
@@ -202,7 +204,8 @@ def _structures(programs: Mapping[str, Program], request: ProfileRequest) -> dic
     """Structure hashes by entry, traced once for a network and then kept (tracing takes a second a part)."""
     target = request.target
     versions = sorted(toolchain(target.runtime).items())
-    key = content_key(request.spec, request.policy, target.runtime, target.precision, versions, graph_code())
+    kept = [request.float_layers] if request.float_layers else []
+    key = content_key(request.spec, request.policy, target.runtime, target.precision, versions, graph_code(), *kept)
     path = cache_folder("structures") / f"{key}.json"
     if path.exists():
         return msgspec.json.decode(path.read_bytes(), type=dict[str, str])

@@ -30,8 +30,9 @@ def int8_statistics(
     target: Target,
     splits: Sequence[SplitName],
     workspace: Workspace,
+    float_layers: tuple[str, ...] = (),
 ) -> tuple[ExitStatistics, ...]:
-    """Statistics of the int8 stages, chained, on each of the splits."""
+    """Statistics of the int8 stages, chained, on each of the splits; `float_layers` stay in floating point."""
     key = content_key(
         target.precision,
         checkpoint.description.weights_sha256,
@@ -41,26 +42,28 @@ def int8_statistics(
         sorted(toolchain(target.runtime).items()),
         graph_code(),
         CALIBRATION_IMAGES,
+        *([float_layers] if float_layers else []),
     )
     folder = workspace.kept("quantized", key)
     missing = [split for split in splits if not (folder / f"{split}.npz").exists()]
     if not missing:
         workspace.note_reuse("evaluation", "statistics of the int8 stages")
     else:
-        artifact = _parts(network, model, target, folder, workspace)
+        partition = Partition(model, network.policy, float_layers)
+        artifact = _parts(network, partition, target, folder, workspace)
         for split in missing:
             _evaluate(network, artifact, folder, split, target, workspace)
     return tuple(ExitStatistics.load(folder / f"{split}.npz") for split in splits)
 
 
-def _parts(network: Network, model: MultiExitModel, target: Target, folder: Path, workspace: Workspace) -> Artifact:
+def _parts(network: Network, partition: Partition, target: Target, folder: Path, workspace: Workspace) -> Artifact:
     record = folder / RECORD
     if record.exists():
         workspace.note_reuse("quantisation", "the int8 parts")
         return msgspec.json.decode(record.read_bytes(), type=Artifact)
     with workspace.timed("quantisation"), workspace.progress.task("quantising all parts", 1) as advance:
-        calibration = parts_calibration(model, calibration_images(network.source.train))
-        programs = Partition(model, network.policy).parts()
+        calibration = parts_calibration(partition.model, calibration_images(network.source.train))
+        programs = partition.parts()
         file = folder / f"parts{target.suffix}"
         artifact = export_in_worker(target.runtime, programs, file, precision=target.precision, calibration=calibration)
         advance(1, "")

@@ -360,18 +360,23 @@ def _parity_rows(artifact: Artifact) -> Sequence[ParityCheck]:
     rows, allowed = [], artifact.parity.tolerance
     for output in artifact.parity.outputs:
         where = f"{output.entry}.{output.output}"
-        if output.label_agreement is not None:
-            rows.append(
-                ParityCheck(
-                    place="host",
-                    entry=where,
-                    figure="share of equal labels",
-                    value=output.label_agreement,
-                    limit=allowed["label_agreement"],
-                    at_most=False,
-                    samples=output.samples,
-                )
+        agreements = (
+            ("share of equal labels", "map_agreement", output.label_agreement if output.output == "labels" else None),
+            ("share of equal labels where the best class leads clearly", "clear_agreement", output.clear_agreement),
+        )
+        rows += [
+            ParityCheck(
+                place="host",
+                entry=where,
+                figure=figure,
+                value=share,
+                limit=allowed[limit],
+                at_most=False,
+                samples=output.samples,
             )
+            for figure, limit, share in agreements
+            if share is not None
+        ]
         if output.output == "confidence":
             rows.append(
                 ParityCheck(

@@ -64,6 +64,7 @@ class Bench:
     test: Split
     workspace: Workspace
     input: InputForm | None = None
+    float_layers: tuple[str, ...] = ()
 
     def ship(self, configuration: Configuration) -> Shipment:
         """Export and verify a configuration, or take it from the cache where the same was shipped before.
@@ -72,8 +73,9 @@ class Bench:
             VerificationError: parity failed, or an operator fell off the delegate undeclared.
         """
         target = self.target
+        partition = Partition(self.model, self.policy, self.float_layers)
         programs, plan = deployment_programs(
-            Partition(self.model, self.policy), configuration.exits, configuration.heads, configuration.thresholds
+            partition, configuration.exits, configuration.heads, configuration.thresholds
         )
         key = content_key(
             "shipment",
@@ -88,6 +90,7 @@ class Bench:
             graph_code(),
             PARITY_IMAGES,
             *([self.input] if self.input == "uint8" else []),
+            *([self.float_layers] if self.float_layers else []),
         )
         folder = self.workspace.kept("shipments", key)
         file = folder / f"model{target.suffix}"

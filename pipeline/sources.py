@@ -17,7 +17,7 @@ GRAPH_CODE = (
 """What decides an exported program's graph."""
 NOT_GRAPH = (
     "bundle.py", "manifest.py", "self_check.py", "session.py", "glue",
-    "coreml_runtime.py", "mil_evaluator.py", "runtimes.py", "worker.py",
+    "coreml_runtime.py", "mil_evaluator.py", "runtimes.py", "sensitivity.py", "worker.py",
 )
 """Of mobile_export: what only packs and runs what was exported."""
 

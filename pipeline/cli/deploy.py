@@ -12,6 +12,7 @@ from pipeline.cli.network import (
     quiet_vendors,
 )
 from pipeline.exact_search.objective import add_objective_arguments, objective_from
+from pipeline.mixed_precision_options import add_mixed_precision_arguments, max_int8_drop_from
 from pipeline.promise import add_promise_arguments, promise_from
 
 HELP = "train, profile, search, export and verify: the best model for a phone, with proof"
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_design_arguments(parser)
     add_objective_arguments(parser)
     add_promise_arguments(parser)
+    add_mixed_precision_arguments(parser)
     add_app_arguments(parser)
     add_device_arguments(parser)
 
@@ -34,7 +36,7 @@ def handle(arguments: argparse.Namespace) -> int:
     from device_profiler.targets import timed_target
 
     target, objective, promise = timed_target(arguments.target), objective_from(arguments), promise_from(arguments)
-    app = app_options_from(arguments, target)
+    app, max_int8_drop = app_options_from(arguments, target), max_int8_drop_from(arguments, target)
     if objective.setting == "anytime":
         raise InputError(
             "deploy ships budgeted and adaptive configurations; anytime ones are found by `search --setting anytime`: "
@@ -51,7 +53,8 @@ def handle(arguments: argparse.Namespace) -> int:
     options = resolved_options(arguments)
     write_options(options, workspace.run / "config.toml")
     asked = DeployRequest(
-        target, request, objective, promise, app, arguments.device, arguments.require_device, options, arguments.store
+        target, request, objective, promise, app, arguments.device, arguments.require_device, options, arguments.store,
+        max_int8_drop,
     )
     deployment = deploy(asked, workspace)
     emit(result_json(deployment, workspace), result_lines(deployment), arguments.json)

@@ -3,6 +3,7 @@
 import argparse
 
 from pipeline.cli.network import add_network_arguments, network_request, open_workspace, quiet_vendors
+from pipeline.mixed_precision_options import add_mixed_precision_arguments, max_int8_drop_from
 
 HELP = "export one configuration of a checkpoint, checked against eager PyTorch"
 
@@ -11,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Target, checkpoint and the configuration, as `search` prints it."""
     parser.add_argument("--target", required=True, metavar="NAME", help="see `python -m pipeline targets`")
     add_network_arguments(parser)
+    add_mixed_precision_arguments(parser)
     group = parser.add_argument_group("configuration", "as `search` prints it")
     group.add_argument("--exits", required=True, metavar="N,...", help="exits from 0, in depth order, as in 2,5")
     group.add_argument("--heads", required=True, metavar="NAME,...", help="a head for each, as in fcn-r1,lraspp-r1")
@@ -23,6 +25,7 @@ def handle(arguments: argparse.Namespace) -> int:
     from device_profiler.targets import find_target
 
     target = find_target(arguments.target)
+    max_int8_drop = max_int8_drop_from(arguments, target)
     if arguments.checkpoint is None:
         raise InputError("--checkpoint is needed: a folder that `train` or `deploy` wrote, as runs/train/checkpoint")
     exits = tuple(int(_number(word, int)) for word in arguments.exits.split(","))
@@ -31,6 +34,7 @@ def handle(arguments: argparse.Namespace) -> int:
     request, workspace = network_request(arguments), open_workspace(arguments, target.name)
     from pipeline.cli.output import emit
     from pipeline.exact_search.configuration import Configuration
+    from pipeline.mixed_precision import mixed_precision, mixed_precision_lines
     from pipeline.network import prepare_network, trained_model
     from pipeline.shipping import RECORD, Bench, check_configuration
 
@@ -39,19 +43,22 @@ def handle(arguments: argparse.Namespace) -> int:
     network = prepare_network(request, workspace)
     assert network.checkpoint is not None
     check_configuration(network.spec, configuration)
-    source = network.source
+    source, model, mixed = network.source, trained_model(network.checkpoint), None
+    if max_int8_drop is not None:
+        mixed = mixed_precision(network, network.checkpoint, model, max_int8_drop, workspace)
     bench = Bench(
-        trained_model(network.checkpoint),
+        model,
         network.checkpoint,
         network.policy,
         target,
         source.train,
         source.test,
         workspace,
+        float_layers=mixed.names if mixed else (),
     )
     shipment = bench.ship(configuration)
     folder = workspace.publish_files(shipment.file.parent, "export", (shipment.file.name, RECORD))
-    result = {"artifact": shipment.artifact, "plan": shipment.plan, "folder": str(folder)}
+    result = {"artifact": shipment.artifact, "plan": shipment.plan, "folder": str(folder), "mixed_precision": mixed}
     parity = shipment.artifact.parity
     assert parity is not None
     lines = [
@@ -59,6 +66,7 @@ def handle(arguments: argparse.Namespace) -> int:
         + ("" if row.label_agreement is None else f", labels agree {row.label_agreement:.4f}")
         for row in parity.outputs
     ]
+    lines += mixed_precision_lines(mixed) if mixed else []
     lines.append(f"checked by {parity.checked_by}" if parity.passed else f"NOT verified, {parity.not_runnable}")
     emit(result, [*lines, f"artifact: {folder / shipment.file.name}"], arguments.json)
     return 0

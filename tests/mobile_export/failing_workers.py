@@ -3,8 +3,12 @@
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+import torch
 
 from device_profiler.errors import InputError
+from mobile_export.session import _Run
 
 
 def open_worker(start: int) -> Callable[[object], object]:
@@ -27,3 +31,23 @@ def open_worker(start: int) -> Callable[[object], object]:
         return request + start
 
     return answer
+
+
+def open_entries(path: Path, runtime: str, threads: int) -> Callable[[object], object]:
+    """A runtime of entries that give their input back; those called crash_... end the process."""
+
+    def answer(request: object) -> object:
+        if not isinstance(request, _Run):
+            return ("first", "crash_one", "second", "crash_two", "third")
+        if request.entry.startswith("crash"):
+            os.abort()
+        return request.inputs
+
+    return answer
+
+
+class Aborts(torch.nn.Module):
+    """A module that takes its process along when it is traced."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        os.abort()
