@@ -91,7 +91,8 @@ class Compiler:
             done = subprocess.run([driver, *self._sysroot(), *arguments], env=_environment(self.environment), text=True,
                                   capture_output=True, timeout=COMPILE_TIMEOUT_S, stdin=subprocess.DEVNULL)
         except subprocess.TimeoutExpired as error:
-            raise DeviceError(f"{driver.name} took more than {COMPILE_TIMEOUT_S:.0f} s to compile {name}") from error
+            raise DeviceError(f"{driver.name} took more than {COMPILE_TIMEOUT_S:g} s to compile {name}; see what else "
+                              "keeps this machine busy, then try again") from error
         if done.returncode != 0:
             raise DeviceError(f"{driver.name} can't compile {name}: {_first_error(done.stderr)}")
 
@@ -154,11 +155,11 @@ def _installed(c: str, cxx: str) -> Compiler | None:
     paths = shutil.which(c), shutil.which(cxx)
     if paths[0] is None or paths[1] is None:
         return None
-    compiler = Compiler(Path(paths[0]), Path(paths[1]), _version(Path(paths[1]), {}))
     probe = cache_folder("compiled") / "probe.cpp"
     if not probe.exists():
         probe.write_text("#include <vector>\nint main() { return static_cast<int>(std::vector<int>().size()); }\n")
     try:
+        compiler = Compiler(Path(paths[0]), Path(paths[1]), _version(Path(paths[1]), {}))
         compiler.compile([probe], "probe")
     except DeviceError:
         return None

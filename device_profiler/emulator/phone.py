@@ -103,7 +103,8 @@ def _wait_until_up(folder: Path) -> EmulatedPhone:
         if phone is None and (folder / "phone.json").exists():
             raise DeviceError(f"the emulated phone ended at its start: {_last_messages(folder)}")
         time.sleep(0.1)
-    raise DeviceError(f"the emulated phone did not answer within {BOOT_TIMEOUT_S:.0f} s: {_last_messages(folder)}")
+    raise DeviceError(f"the emulated phone did not answer within {BOOT_TIMEOUT_S:.0f} s ({_last_messages(folder)}); "
+                      "see what else keeps this machine busy, then try again")
 
 
 def _answers(address: str) -> bool:
@@ -131,7 +132,7 @@ def _take_down(folder: Path) -> None:
         _end(phone, signal.SIGKILL)
         if not _gone_within(phone, STOP_TIMEOUT_S):
             raise DeviceError(f"the supervisor (process {phone.pid}) of the emulated phone at {phone.address} "
-                              f"can't be ended")
+                              f"can't be ended, not even by SIGKILL: only a restart of this machine ends it")
     if folder.exists():
         remove_folder(folder)
 

@@ -106,7 +106,8 @@ def _pip_download(requirement: str, folder: Path) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise DeviceError(
-            f"pip took more than {_DOWNLOAD_TIMEOUT_S} s to download {requirement} for arm64; try again"
+            f"pip took more than {_DOWNLOAD_TIMEOUT_S} s to download {requirement} for arm64; check the network, then "
+            "try again"
         ) from error
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()

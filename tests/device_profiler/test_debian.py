@@ -2,6 +2,7 @@
 
 import os
 import platform
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,6 +77,23 @@ def test_an_unreachable_mirror_is_one_line_and_leaves_nothing_behind(
         debian.fetch(["hello"], dependencies=False)
     assert "\n" not in str(caught.value)
     assert not list(empty_cache.rglob("unpacked/*")) and not list(empty_cache.rglob("updated"))
+
+
+@needs_apt
+def test_a_package_that_is_cut_is_named(tmp_path: Path) -> None:
+    archive = tmp_path / "hello.deb"
+    archive.write_bytes(b"!<arch>")
+    with pytest.raises(DeviceError, match=r"hello\.deb can't be unpacked into .*; check the disk, then try again"):
+        debian._unpack(archive, tmp_path / "tree")
+
+
+@needs_apt
+def test_a_download_that_hangs_ends_in_time(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv(debian.MIRROR_VARIABLE, f"http://127.0.0.1:{silent.getsockname()[1]}/debian")
+        monkeypatch.setattr(debian, "APT_TIMEOUT_S", 2.0)
+        with pytest.raises(DeviceError, match="apt-get update took more than 2 s; check the network and try again"):
+            debian.fetch(["hello"], dependencies=False)
 
 
 def test_without_apt_the_message_says_what_works_without_it(

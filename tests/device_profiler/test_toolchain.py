@@ -70,12 +70,13 @@ def test_an_unpacked_compiler_runs_on_its_own_libraries(make: Callable[[], Compi
         assert names <= {"libc", "libm", "libstdc++", "libgcc_s", "ld"}
 
 
+@pytest.mark.parametrize("script", ['[ "$1" = --version ] && echo "fake 1.0" || exit 1', "exit 1"])
 def test_an_installed_cross_compiler_that_can_not_link_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("gcc", "g++"):
         fake = tmp_path / f"{toolchain.PHONE_TRIPLET}-{name}"
-        fake.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "fake 1.0" || exit 1\n')
+        fake.write_text(f"#!/bin/sh\n{script}\n")
         fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert toolchain.cross_compiler.__wrapped__() == toolchain.unpacked_cross_compiler()

@@ -1,4 +1,4 @@
-"""Errors of phones that misbehave, raised on this machine in a phone's place: its real shell, with one command amiss."""
+"""Errors of phones that misbehave, raised on this machine in a phone's place: its real shell, a command amiss."""
 
 import shlex
 import shutil
