@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from device_profiler.measurement import VerdictKind
 from pipeline.run_report import wording
 from pipeline.run_report.figures import (
     Kept,
@@ -37,6 +38,7 @@ def assurances(report: RunReport) -> list[Assurance]:
     lines = [
         _provenance(report),
         *_units(report),
+        *_accelerator(report),
         *_comparable(report),
         _whole_against_parts(report),
         *(_constraint(report, bound) for bound in report.constraints),
@@ -66,6 +68,15 @@ def _units(report: RunReport) -> list[Assurance]:
             f"The {source.requested_unit.upper()} was asked for; these are times of the {source.actual_unit.upper()}.",
         )
     ]
+
+
+def _accelerator(report: RunReport) -> list[Assurance]:
+    verdicts = [path.whole.verdict for path in report.chosen.paths if path.whole.verdict]
+    if not verdicts:
+        return []
+    levels: dict[VerdictKind, Level] = {"PROVEN": "good", "PLAUSIBLE": "mind", "REFUTED": "bad"}
+    verdict = max(verdicts, key=lambda one: list(levels).index(one.kind))  # the weakest path's
+    return [Assurance(levels[verdict.kind], f"That the accelerator ran is {verdict}", f"{'; '.join(verdict.reasons)}.")]
 
 
 def _comparable(report: RunReport) -> list[Assurance]:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from device_profiler.measurement import Measurement, Provenance
+from device_profiler.measurement import Measurement, Provenance, Verdict
 from pipeline.run_report.row import Row
 
 PartKind = Literal["block", "head", "boundary", "finish"]
@@ -17,7 +17,10 @@ class TimingSource(Row, frozen=True, kw_only=True):
 
 
 class Timing(Row, frozen=True, kw_only=True):
-    """One latency with its 95 % interval (low = high on a virtual clock) and the number of runs behind it."""
+    """One latency with its 95 % interval (low = high on a virtual clock) and the number of runs behind it.
+
+    `verdict`: whether the accelerator that was asked for really ran; only where one ran.
+    """
 
     ns: float
     low_ns: float
@@ -25,6 +28,7 @@ class Timing(Row, frozen=True, kw_only=True):
     samples: int
     source: TimingSource
     note: str = ""
+    verdict: Verdict | None = None
 
 
 def timing_of(measurement: Measurement) -> Timing:
@@ -44,6 +48,7 @@ def timing_of(measurement: Measurement) -> Timing:
             actual_unit=measurement.requested_unit if predicted else measurement.actual_unit,
         ),
         note=measurement.note,
+        verdict=measurement.verdict,
     )
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from report_factory import CLASSES, make_report, pictures
 
 from device_profiler.errors import InputError
-from device_profiler.measurement import Measurement
+from device_profiler.measurement import Measurement, Verdict, VerdictKind
 from pipeline.run_report import (
     Choice,
     Constraint,
@@ -362,6 +362,20 @@ def test_another_unit_than_asked_for_is_a_problem(report: RunReport) -> None:
     line = by_title(fallen, "Another unit answered")
     assert line.level == "bad"
     assert "NPU" in line.text and "CPU" in line.text
+
+
+@pytest.mark.parametrize(("kind", "level"), [("PROVEN", "good"), ("PLAUSIBLE", "mind"), ("REFUTED", "bad")])
+def test_whether_the_accelerator_ran_is_told_with_its_reasons(
+    report: RunReport, kind: VerdictKind, level: str
+) -> None:
+    verdict = Verdict(kind, "npu", ("the counter of inferences grew by 9", "the control took 3 times longer"))
+    paths = tuple(
+        msgspec.structs.replace(path, whole=msgspec.structs.replace(path.whole, verdict=verdict))
+        for path in report.chosen.paths
+    )
+    line = by_title(changed(report, chosen=msgspec.structs.replace(report.chosen, paths=paths)), "accelerator ran")
+    assert (line.level, line.title) == (level, f"That the accelerator ran is {kind} (npu)")
+    assert line.text == "the counter of inferences grew by 9; the control took 3 times longer."
 
 
 def test_a_bound_that_breaks_on_test_images_is_said(report: RunReport) -> None:
