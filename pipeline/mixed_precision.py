@@ -6,6 +6,7 @@ network is accurate enough. Here the count is found by bisection, then every kep
 is computed on the host in simulated int8; the statistics that are searched come from the exported parts themselves.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -207,8 +208,8 @@ def _prefix(names: list[str], judge: Judge, allowed_drop: float) -> tuple[list[s
     if drop > allowed_drop:
         raise InfeasibleError(
             f"int8 costs {100 * drop:.2f}pp of mIoU at some exit even with all {len(names)} layers in floating point, "
-            f"{100 * allowed_drop:g}pp are allowed: raise --max-int8-drop to {100 * drop + 0.005:.2f}pp, or choose a "
-            "target in fp32 or fp16"
+            f"{100 * allowed_drop:g}pp are allowed: raise --max-int8-drop to {math.ceil(1e4 * drop) / 100:g}pp, or "
+            "choose a target in fp32 or fp16"
         )
     fails, holds = 0, len(names)
     while holds - fails > 1:

@@ -4,7 +4,8 @@
 
 Per form: error of the logits and of the confidence against eager PyTorch, share of pixels with the same label, mIoU of
 the cascade minus eager's, images that leave at another exit than eager's (and how many lie within the form's own
-largest confidence error of a threshold: only those may), and the artifact's size against a file an entry.
+largest confidence error of a threshold: only those may), and the artifact's size against a file an entry. Rows of other
+forms of the same case stay in the result file; a form that fails is told on stderr and has no row.
 """
 
 import argparse
@@ -130,17 +131,17 @@ def main(words: Sequence[str]) -> None:
     thresholds = tuple(map(float, arguments.thresholds.split(",")))
     case = prepare(arguments.checkpoint, arguments.data, exits, heads, thresholds)
     eager_miou = case.miou(case.eager)
-    rows: list[Row] = []
+    weights = open_checkpoint(arguments.checkpoint).description.weights_sha256
     for form in arguments.forms.split(","):
         try:
-            rows.append(measure(case, form, eager_miou, arguments.separate))
+            row = measure(case, form, eager_miou, arguments.separate)
         except VerificationError as error:
-            print(f"{form}: {error}", flush=True)
+            print(f"{form}: {error}", file=sys.stderr, flush=True)
             continue
-        weights = open_checkpoint(arguments.checkpoint).description.weights_sha256
         result = Result(
-            weights, exits, heads, thresholds, len(case.images), eager_miou, platform.platform(), tuple(rows)
+            weights, exits, heads, thresholds, len(case.images), eager_miou, platform.platform(), (row,)
         )
+        result = with_others(result, arguments.output)
         write_atomic(arguments.output, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
         print(table(result), flush=True)
 
@@ -173,6 +174,21 @@ def prepare(
         classes=len(source.classes.names),
         ignore=source.classes.ignore,
     )
+
+
+def with_others(result: Result, file: Path) -> Result:
+    """`result` with the rows of other forms that a file holds of the same case, in the order of FORMS."""
+    if not file.exists():
+        return result
+    known = msgspec.json.decode(file.read_bytes(), type=Result)
+    if msgspec.structs.replace(known, rows=(), machine="") != msgspec.structs.replace(result, rows=(), machine=""):
+        return result
+    rows = {row.form: row for row in (*known.rows, *result.rows)}
+    return msgspec.structs.replace(result, rows=tuple(sorted(rows.values(), key=lambda row: _place(row.form))))
+
+
+def _place(form: str) -> int:
+    return FORMS.index(form) if form in FORMS else len(FORMS)
 
 
 def _images(split: Split, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
