@@ -32,7 +32,7 @@ def check_reference_on_phone(bundle: Bundle, transport: Transport) -> tuple[str,
     sources = sorted((bundle.folder / GLUE / "cpp").glob("*.cpp"))
     runtime = bundle.manifest.target.runtime
     if not sources:
-        raise InputError(f"bundle {bundle.folder} carries no C++ reference: runtime {runtime}")
+        raise InputError(f"bundle {bundle.folder} carries no C++ reference (runtime {runtime}): leave --device out")
     if runtime not in WHEELS:
         raise InputError(f"no wheel has the libraries of runtime {runtime}: build glue/cpp by its CMakeLists.txt")
     program = build_program(PROGRAM, sources, runtime)

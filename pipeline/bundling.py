@@ -104,7 +104,7 @@ def _sample(shipment: Shipment, test: Split, proof: Proof) -> Sample:
     if sample.exit != proof.answers.exits[index]:
         raise VerificationError(
             f"test image {index} leaves at exit {sample.exit}, but at {proof.answers.exits[index]} in the proof: the "
-            "runtime does not give the same twice"
+            "runtime does not give the same twice; deploy again, for another target if it stays so"
         )
     return sample
 

@@ -80,13 +80,13 @@ def prepare_network(request: NetworkRequest, workspace: Workspace) -> Network:
 def _check_given(checkpoint: Checkpoint, source: DataSource, request: NetworkRequest) -> None:
     spec = checkpoint.spec
     pairs = (
-        ("classes", ", ".join(spec.classes), ", ".join(source.classes.names)),
-        ("backbone", spec.backbone, request.backbone or spec.backbone),
+        ("classes are", ", ".join(spec.classes), ", ".join(source.classes.names)),
+        ("backbone is", spec.backbone, request.backbone or spec.backbone),
     )
     for field, there, asked in pairs:
         if there != asked:
             raise InputError(
-                f"{checkpoint.folder} is a checkpoint of another model: its {field} is {there}, asked for is {asked}; "
+                f"{checkpoint.folder} is a checkpoint of another model: its {field} {there}, asked for: {asked}; "
                 "leave --checkpoint out to train one"
             )
 

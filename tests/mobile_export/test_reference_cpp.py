@@ -14,7 +14,7 @@ from test_bundle import rewrite_manifest
 
 from device_profiler import debian
 from device_profiler.emulator.phone import start_phone, stop_phone
-from device_profiler.errors import InputError, VerificationError
+from device_profiler.errors import DeviceError, InputError, VerificationError
 from device_profiler.runner.build import build_program
 from device_profiler.runner.client import DEVICE_FOLDER
 from device_profiler.targets import Runtime
@@ -81,6 +81,16 @@ def test_the_phone_gives_what_this_machine_validated(
 def test_a_phone_that_differs_fails_the_check(bundle: Bundle, phone: Transport) -> None:
     rewrite_manifest(bundle, lambda content: content["self_check"].update(confidence_tolerance=-1.0))
     with pytest.raises(VerificationError, match=r"self-check failed at exit1: .* of the labels agree"):
+        check_reference_on_phone(bundle, phone)
+
+
+def test_what_stops_the_reference_on_the_phone_is_told(bundle: Bundle, phone: Transport) -> None:
+    sources = bundle.folder / "glue" / "cpp"
+    for file in sources.iterdir():
+        file.unlink()
+    script = 'int main() { std::fputs("error: no room\\n", stderr); return 3; }'
+    (sources / "main.cpp").write_text(f"#include <cstdio>\n{script}\n")
+    with pytest.raises(DeviceError, match=r"the C\+\+ reference ended with code 3: error: no room"):
         check_reference_on_phone(bundle, phone)
 
 

@@ -63,7 +63,6 @@ def test_a_photo_of_another_size_keeps_its_size(
         ("newer", "photo.png", 2, "has schema 99, this version reads up to 2"),
         ("incomplete", "photo.png", 5, "self_check/exit_0.pgm is missing"),
         ("tampered", "photo.png", 5, "labels.txt was changed"),
-        ("deployment", "place.png", 2, "place_mask.png (Is a directory); choose another by --output"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -73,8 +72,6 @@ def test_bad_input_is_one_line(
     (tmp_path / "photo.png").write_bytes(sample)
     (tmp_path / "cut.png").write_bytes(sample[:100])
     (tmp_path / "text.png").write_text("no image")
-    (tmp_path / "place.png").write_bytes(sample)
-    (tmp_path / "place_mask.png").mkdir()
     Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
     if bundle_name == "tampered":
         (bundle.folder / "labels.txt").write_text("other")
@@ -91,6 +88,13 @@ def test_bad_input_is_one_line(
     assert found.stderr.startswith("error: ")
     assert text in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+def test_a_mask_that_can_not_be_written_is_named(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "mask.png").mkdir()
+    words = ["run", str(bundle.folder), str(bundle.folder / "sample.png"), "--output", str(tmp_path / "mask.png")]
+    with pytest.raises(InputError, match=r"can't write the mask to .*mask\.png \(.*\); choose another by --output"):
+        run(words)
 
 
 def test_the_self_check_passes_here(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

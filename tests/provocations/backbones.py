@@ -1,9 +1,10 @@
-"""Errors about backbones, weights and checkpoints, raised by networks that can't be cut and files that don't fit."""
+"""Errors about backbones, weights, checkpoints and data, raised by networks that can't be cut, files that don't fit."""
 
 import json
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 
@@ -11,11 +12,15 @@ from pipeline.backbones import build_backbone
 from pipeline.backbones.catalogue import open_network
 from pipeline.backbones.weights import load_published_weights, read_weights
 from pipeline.checkpoint import load_model, open_checkpoint, save_checkpoint
+from pipeline.data import SPLIT_NAMES, ClassList, DataAmounts, DataSource, Split, load_source
+from pipeline.data.arrays import ArrayFolder
 from pipeline.model import MultiExitModel, build_model, design_model
+from pipeline.network import NetworkRequest, _check_given
 from pipeline.presets import find_preset
 from pipeline.training.engine import OneProcess
 from pipeline.training.run import RunOptions, _check_schedule
 
+NO_SPLITS = tuple(Split(name, (), np.empty(0, np.uint8), np.empty(0, np.uint8)) for name in SPLIT_NAMES)
 NOWHERE = "http://127.0.0.1:9"
 """Nobody listens there."""
 
@@ -79,6 +84,19 @@ def checkpoint_of_other_weights(folder: Path, patch: pytest.MonkeyPatch) -> None
     wider = msgspec.structs.replace(model.spec, classes=("a", "b", "c"))
     _describe(Path("checkpoint"), spec=msgspec.to_builtins(wider))
     load_model(open_checkpoint(Path("checkpoint")))
+
+
+def checkpoint_of_other_classes(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    _saved(Path("checkpoint"))
+    streets = ClassList(("road", "sky"), ((0, 0, 0), (9, 9, 9)))
+    source = DataSource("streets", streets, (64, 64), *NO_SPLITS, rule="none", fingerprint="none")
+    _check_given(open_checkpoint(Path("checkpoint")), source, NetworkRequest(find_preset("smoke")))
+
+
+def data_that_can_not_be_read_back(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """A disk that keeps nothing."""
+    patch.setattr(ArrayFolder, "load", lambda arrays: None)
+    load_source("shapes", size=(32, 32), area=32 * 32, amounts=DataAmounts(2, 1, 1, 1))
 
 
 def batch_that_two_processes_can_not_share(folder: Path, patch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mobile_export.self_check import Sample, compare_samples
 from mobile_export.session import CascadeResult
+from pipeline import bundling
 from pipeline.backbones import lite_weights
 from pipeline.cli.run import read_image
 from pipeline.data.source import default_size
@@ -77,6 +79,17 @@ def other_labels_on_the_phone(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 def _sample(exit: int, labels: int) -> Sample:
     return Sample(np.zeros((4, 4, 3), np.uint8), exit, (_answer(0, labels), _answer(1, labels)))
+
+
+def sample_that_leaves_elsewhere(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """A runtime that does not give the same twice: none that is real does so on demand."""
+    patch.setattr(bundling, "stored_image", lambda *words: np.zeros(1))
+    patch.setattr(bundling, "make_sample", lambda *words: _sample(1, 1))
+    shipped = SimpleNamespace(artifact=SimpleNamespace(precision="int8", runtime="litert"), file=Path("model.tflite"),
+                              plan=SimpleNamespace(thresholds=(0.5,)))  # fmt: skip
+    answers = SimpleNamespace(confidences=np.array([[0.9]]), exits=np.array([0]))
+    images = [SimpleNamespace(image=np.zeros((4, 4, 3), np.uint8))]
+    bundling._sample(shipped, images, SimpleNamespace(answers=answers))  # type: ignore[arg-type]
 
 
 def self_check_exit(folder: Path, patch: pytest.MonkeyPatch) -> None:
