@@ -10,7 +10,7 @@ An entry of the list is one text as a user sees it, with where it comes from and
     folder = "searches"                                what provocations/folders.py puts there before; or
     by = "devices:low_battery"                         a function in a module of provocations/ that raises it; or
     test = "tests/...::test_..."                       the test in which the real part raises it; or
-    unshown = true                                     nothing yet: the text is the code's, with … for its values
+    unshown = true                                     nothing yet (a failing test): the text is the code's
 
 `python tests/error_catalogue.py` names the errors in the code that the list lacks. `pytest --record-errors FILE` notes
 every error that a test raises; `python tests/error_catalogue.py FILE` then prints an entry for each that is lacking.
