@@ -34,6 +34,9 @@ def test_a_finished_checkout_is_read_by_its_files_and_its_report(tmp_path: Path)
     ]  # fmt: skip
     assert first["deploy"] == stages
     assert "clone to first deployment of pixel7-cpu: 6.7 min" in done.stdout
+    words = [sys.executable, str(SCRIPT), "--help-only", "--output", str(tmp_path / "out.json")]
+    subprocess.run(words, capture_output=True, check=True)
+    assert json.loads((tmp_path / "out.json").read_text())["first_deployment"] == first
 
 
 def test_the_published_figures_keep_what_is_promised() -> None:

@@ -2,7 +2,8 @@
 
 `python benchmarks/cli/stopwatch.py --target pixel7-npu` clones this repository into a temporary folder with an empty
 cache, sets it up and deploys there, each command by the clock. `--checkout FOLDER` reads the same from a checkout in
-which `make deploy` has run for the first time, by the times of its files. `--help-only` leaves the deployment out.
+which `make deploy` has run for the first time, by the times of its files. `--help-only` keeps the deployment that was
+timed last.
 Writes results/stopwatch.json: wall seconds on this machine, and CPU seconds of the imports.
 """
 
@@ -167,6 +168,8 @@ def main() -> None:
         first = deployment_in(arguments.checkout, arguments.target)
     elif not arguments.help_only:
         first = deploy_from_clone(arguments.target)
+    elif arguments.output.exists():
+        first = msgspec.json.decode(arguments.output.read_bytes(), type=Results).first_deployment
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     results = Results(machine, platform.python_version(), help_cost(), first)
     print("\n".join(told(results)))
