@@ -3,10 +3,12 @@
 import argparse
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from device_profiler.errors import InputError
-from device_profiler.targets import Target
+
+if TYPE_CHECKING:
+    from device_profiler.targets import Target
 
 InputForm = Literal["float32", "uint8"]
 INPUT_FORMS: tuple[InputForm, ...] = ("float32", "uint8")
@@ -48,7 +50,7 @@ def add_app_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def app_options_from(arguments: argparse.Namespace, target: Target) -> AppOptions:
+def app_options_from(arguments: argparse.Namespace, target: "Target") -> AppOptions:
     """The options that the flags state.
 
     Raises:
@@ -59,7 +61,7 @@ def app_options_from(arguments: argparse.Namespace, target: Target) -> AppOption
     return options
 
 
-def check_input(form: InputForm | None, target: Target) -> None:
+def check_input(form: InputForm | None, target: "Target") -> None:
     """Hold the image's form against the target.
 
     Raises:
