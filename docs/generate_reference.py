@@ -14,7 +14,7 @@ import msgspec
 
 from device_profiler import targets
 from mobile_export import manifest
-from pipeline import api, exit_statistics
+from pipeline import FUNCTIONS, api, exit_statistics
 from pipeline.__main__ import ACTIONS, VERBS, usage, verb_module
 from pipeline.cli.parser import NOT_IN_FILES, verb_parser
 from pipeline.exact_search.configuration import Front, SearchResult
@@ -150,8 +150,7 @@ def _restructured(text: str) -> str:
 
 
 def _functions() -> list[str]:
-    made_here = [name for name, value in vars(api).items() if inspect.isfunction(value)]
-    return [name for name in made_here if not name.startswith("_") and name != "command"]
+    return [name for name in vars(api) if name in FUNCTIONS]
 
 
 def _types(root: Any, level: int = 2) -> str:

@@ -8,7 +8,7 @@ that the command line shows.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 
 from device_profiler.errors import InputError
 from pipeline.api_calls import command
@@ -128,6 +128,29 @@ def evaluate(
     return cast("EvaluationReport", command("evaluate", locals()).result)
 
 
+class ProfileOptions(TypedDict, total=False):
+    """The keywords of `profile`, for the functions that pass them on."""
+
+    data: str | None
+    preset: Preset | None
+    backbone: str | None
+    size: str | None
+    checkpoint: File | None
+    heads: Sequence[str]
+    weights: File | None
+    policy: str | None
+    device: str | None
+    require_device: bool
+    tool: str | None
+    allow_fallback: bool
+    store: str | None
+    farm: str | None
+    credentials: File | None
+    run: File | None
+    config: File | None
+    verbose: bool
+
+
 def profile(
     target: str,
     *,
@@ -157,7 +180,9 @@ def profile(
     )
 
 
-def profile_phones(target: str, devices: Sequence[str] = (), **options: Any) -> tuple[ProfiledPhone, ...]:
+def profile_phones(
+    target: str, devices: Sequence[str] = (), **options: Unpack[ProfileOptions]
+) -> tuple[ProfiledPhone, ...]:
     """The same on several phones at once: those at these addresses, or (none given) every one at hand that matches.
 
     `options`: the other keywords of `profile`. A phone that fails is an outcome, not an exception.
@@ -178,7 +203,9 @@ def _profiled_phone(row: Mapping[str, Any]) -> ProfiledPhone:
     return ProfiledPhone(*told, Profiled(Path(row["latency"]), row["provenance"], row["measured"], parts, reused))
 
 
-def sustain(target: str, span: str, *, part: str | None = None, **options: Any) -> "ThrottlingCurve":
+def sustain(
+    target: str, span: str, *, part: str | None = None, **options: Unpack[ProfileOptions]
+) -> "ThrottlingCurve":
     """One part without a pause for so long ('20min'), from a cool phone on: `profile --sustained`.
 
     `part`: its entry name, by default the one with most work. `options`: the other keywords of `profile`.

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import is_dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -34,6 +35,12 @@ def options(verb: str) -> set[str]:
 @pytest.mark.parametrize("verb", ["deploy", "train", "evaluate", "profile", "search", "export"])
 def test_every_flag_has_a_keyword(verb: str) -> None:
     assert set(inspect.signature(getattr(api, verb)).parameters) == options(verb) - STANDS_FOR.get(verb, set())
+
+
+def test_what_is_passed_on_to_profile_has_its_types() -> None:
+    keywords = dict(inspect.signature(api.profile).parameters)
+    del keywords["target"]
+    assert {name: given.annotation for name, given in keywords.items()} == get_type_hints(api.ProfileOptions)
 
 
 def test_every_option_of_run_and_report_has_a_function() -> None:
