@@ -1,6 +1,7 @@
 """Commands on a farm: what is offered there, and a job sent to a phone and followed until it ended."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -8,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-from distributed import Client, Future, wait
+from distributed import Client, Future
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
 
@@ -131,9 +132,11 @@ class Farm:
 
     def _followed(self, future: Future, job: Job) -> bytes:
         """Wait for the end; the farm may be without a phone of the target for PATIENCE_S at most."""
+        ended = threading.Event()
+        future.add_done_callback(lambda done: ended.set())
         try:
             seen = time.monotonic()
-            while not _is_done(future):
+            while not _has_ended(future, ended):
                 if self._client.status != "running":
                     raise CommClosedError("the scheduler went away")
                 if job.resource in _offered(self._workers()):
@@ -171,12 +174,9 @@ class Farm:
             time.sleep(POLL_S)
 
 
-def _is_done(future: Future) -> bool:
-    try:
-        wait([future], timeout=POLL_S)
-    except TimeoutError:
-        return False
-    return True
+def _has_ended(future: Future, ended: threading.Event) -> bool:
+    """Wait for the end for POLL_S; a future that the scheduler no longer knows has ended too."""
+    return ended.wait(POLL_S) or future.status in ("cancelled", "lost")
 
 
 def _offered(workers: list[dict[str, Any]]) -> dict[str, int]:

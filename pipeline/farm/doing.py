@@ -36,7 +36,7 @@ class Work:
 class Running:
     """The jobs that run on this host now, by the address of their phone; to be stopped when the host leaves."""
 
-    _workers: dict[str, WorkerProcess] = field(default_factory=dict)
+    _workers: dict[str, WorkerProcess | None] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: bool = False
 
@@ -50,42 +50,60 @@ class Running:
         """End every job; none begins any more."""
         with self._lock:
             self._stopped = True
-            workers = list(self._workers.values())
-        for worker in workers:
-            worker.stop()
+            for worker in filter(None, self._workers.values()):
+                worker.stop()
+
+    @contextmanager
+    def work_on(self, phone: str) -> Iterator[None]:
+        """The block works on `phone`: its host does not look at it meanwhile."""
+        with self._lock:
+            self._workers[phone] = None
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._workers[phone]
 
     @contextmanager
     def process(self, phone: str) -> Iterator[WorkerProcess]:
-        """A process for one job on `phone`."""
+        """A process for the job on `phone`."""
         with WorkerProcess(begin, has_workers=True) as worker:
             with self._lock:
                 self._workers[phone] = worker
-            try:
                 if self._stopped:
                     worker.stop()
+            try:
                 yield worker
             finally:
                 with self._lock:
-                    del self._workers[phone]
+                    self._workers[phone] = None
 
 
 def do_job(encoded: bytes, host: str, phone: str, store: str | None, running: Running) -> JobEnd:
     """Do a job on the phone at `phone`; how it ended. Faults are noted in the phone's standing on this host."""
     job = msgspec.json.decode(encoded, type=Job)
-    place = job.store or store
-    try:
-        with Store(place) as opened:
-            claim = opened.claim(job.name)
-        token = f"farm-{claim.name[:12]}-{claim.token}"
-        target = find_target(job.target)
-        with open_device(phone, target, require_device=job.real, lease_token=token), running.process(phone) as worker:
-            answer = worker.request(Work(encoded, phone, token, claim, place), f"job {job.name}", JOB_TIMEOUT_S)
-            if isinstance(answer, PipelineError):
-                raise answer
-            assert isinstance(answer, bytes)
-            return JobEnd("done", host, phone, result=msgspec.Raw(answer))
-    except PipelineError as error:
-        return ended_by(error, host, phone)
+    with running.work_on(phone):
+        try:
+            return JobEnd("done", host, phone, result=_result(job, encoded, phone, job.store or store, running))
+        except PipelineError as error:
+            return ended_by(error, host, phone)
+
+
+def _result(job: Job, encoded: bytes, phone: str, place: str | None, running: Running) -> msgspec.Raw:
+    """Claim the job, take the phone, have it done.
+
+    Raises:
+        PipelineError: whatever stopped it.
+    """
+    with Store(place) as store:
+        claim = store.claim(job.name)
+    token, target = f"farm-{claim.name[:12]}-{claim.token}", find_target(job.target)
+    with open_device(phone, target, require_device=job.real, lease_token=token), running.process(phone) as worker:
+        answer = worker.request(Work(encoded, phone, token, claim, place), f"job {job.name}", JOB_TIMEOUT_S)
+        if isinstance(answer, PipelineError):
+            raise answer
+        assert isinstance(answer, bytes)
+        return msgspec.Raw(answer)
 
 
 def begin() -> Callable[[object], object]:

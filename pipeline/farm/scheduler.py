@@ -29,8 +29,11 @@ async def serve_scheduler(
             host=listen.host, port=listen.port, protocol=engine.protocol(credentials),
             security=engine.security(credentials), dashboard=False, dashboard_address=f"{LOOPBACK}:{pages}",
         )
-    except OSError as error:
-        raise InputError(f"can't listen on {listen} ({error.strerror or error}): choose an address of this host and a "
+    except (OSError, RuntimeError) as error:  # Dask wraps what its start raised
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        raise InputError(f"can't listen on {listen} ({cause.strerror or cause}): choose an address of this host and a "
                          "free port (--listen)") from error
 
     async def farm_versions() -> dict[str, str]:

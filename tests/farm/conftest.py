@@ -1,0 +1,17 @@
+"""Farms of real processes on loopback."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.farm.site import Site
+
+pytest.importorskip("distributed", reason="the extra 'farm' is not installed")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """Ends whatever a test started, phones included."""
+    with Site(tmp_path) as opened:
+        yield opened
