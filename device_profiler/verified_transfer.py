@@ -14,6 +14,7 @@ from device_profiler.files import atomic_path, sha256_bytes, sha256_path
 from device_profiler.transport import ConnectionLostError, ShellResult
 
 _STATUS_MARK = "__exit_status__"
+_CABLE = "try again, with another cable or port if it stays so"
 
 
 class VerifiedTransport(ABC):
@@ -74,7 +75,7 @@ class VerifiedTransport(ABC):
                 raise DeviceError(f"can't pull {remote} from {self.address}: no such file, or it can't be read")
             self._receive(remote, partial)
             if sha256_path(partial) != digest:
-                raise ConnectionLostError(f"{remote} changed on its way from {self.address}; pull it again")
+                raise ConnectionLostError(f"{remote} changed on its way from {self.address}: {_CABLE}")
 
     def _push(self, local: Path, remote: str, digest: str, mode: int) -> None:
         # Named by content: what a broken connection leaves is overwritten by the next try.
@@ -83,7 +84,7 @@ class VerifiedTransport(ABC):
         try:
             self._send(local, partial, mode)
             if self._remote_digest(partial) != digest:
-                raise ConnectionLostError(f"{local.name} changed on its way to {self.address}; push it again")
+                raise ConnectionLostError(f"{local.name} changed on its way to {self.address}: {_CABLE}")
             self._checked(f"chmod {mode:o} {quoted} && mv -f {quoted} {shlex.quote(remote)}")
         except DeviceError:
             self._shell(f"rm -f {quoted}")

@@ -101,18 +101,3 @@ def load_model(checkpoint: Checkpoint) -> MultiExitModel:
         first = str(error).strip().splitlines()[-1].strip()
         raise InputError(f"{checkpoint.weights} does not fit its own description: {first}") from error
     return model
-
-
-def require_same_model(checkpoint: Checkpoint, wanted: ModelSpec) -> None:
-    """Check that a checkpoint holds the network asked for.
-
-    Raises:
-        InputError: it holds another one; the message says what differs.
-    """
-    differences = [
-        f"{field} is {getattr(checkpoint.spec, field)} there, {getattr(wanted, field)} was asked for"
-        for field in ModelSpec.__struct_fields__
-        if getattr(checkpoint.spec, field) != getattr(wanted, field)
-    ]
-    if differences:
-        raise InputError(f"{checkpoint.folder} is a checkpoint of another model: {'; '.join(differences)}")

@@ -90,8 +90,10 @@ def _converted(path: Path, key: str, action: argparse.Action, value: object) -> 
         return [_converted(path, key, action, item) for item in value]
     try:
         converted = action.type(str(value)) if callable(action.type) else str(value)
-    except (argparse.ArgumentTypeError, ValueError) as error:
-        raise InputError(f"{path}: {key} = {value!r}: {error}") from None
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"{path}: {key}: {error}") from None  # the value may hold a password
+    except ValueError:
+        raise InputError(f"{path}: {key} = {value!r} is no {getattr(action.type, '__name__', 'value')}") from None
     if action.choices is not None and converted not in action.choices:
         raise InputError(f"{path}: {key} = {value!r}; choose from {', '.join(map(str, action.choices))}")
     return converted

@@ -127,7 +127,10 @@ def train(
 
 def _check_match(spec: ModelSpec, source: DataSource) -> None:
     if spec.classes != source.classes.names:
-        raise InputError(f"the network has classes {spec.classes} but {source.spec} has {source.classes.names}")
+        raise InputError(
+            f"the network has classes {spec.classes} but {source.spec} has {source.classes.names}: give data of the "
+            "same classes"
+        )
     if spec.size != source.size:
         raise InputError(f"the network takes images of size {spec.size} but {source.spec} was loaded at {source.size}")
 

@@ -1,17 +1,10 @@
 from pathlib import Path
 
-import msgspec
 import pytest
 import torch
 
 from device_profiler.errors import InputError
-from pipeline.checkpoint import (
-    TrainingRecord,
-    load_model,
-    open_checkpoint,
-    require_same_model,
-    save_checkpoint,
-)
+from pipeline.checkpoint import TrainingRecord, load_model, open_checkpoint, save_checkpoint
 from pipeline.model import MultiExitModel, build_model, design_model
 
 RECORD = TrainingRecord("shapes", "abc", "def", 10, {"torch": "2"})
@@ -30,14 +23,6 @@ def test_a_checkpoint_round_trips(model: MultiExitModel, tmp_path: Path) -> None
     loaded = load_model(checkpoint)
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
     assert not loaded.training
-
-
-def test_another_model_is_refused_with_what_differs(model: MultiExitModel, tmp_path: Path) -> None:
-    checkpoint = save_checkpoint(tmp_path, model)
-    wanted = msgspec.structs.replace(model.spec, classes=("a", "b", "c"), size=(64, 96))
-    with pytest.raises(InputError, match=r"another model: size is \(64, 64\) there.*classes is \('a', 'b'\) there"):
-        require_same_model(checkpoint, wanted)
-    require_same_model(checkpoint, model.spec)
 
 
 def test_nothing_there_is_one_clear_line(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ def configurations(folder: Path) -> None:
         "unknown_key.toml": "tarhet = 'pixel7-cpu'",
         "not_a_flag.toml": "target = 'pixel7-cpu'\nrequire-device = 3",
         "bad_number.toml": "max-exits = 'many'",
+        "password.toml": "target = 'pixel7-cpu'\nstore = 'postgresql://lab:secret@db/measurements'",
         "bad_choice.toml": "target = 'pixel7-cpu'\nsetting = 'huge'",
     }
     for name, content in files.items():
