@@ -16,7 +16,7 @@ from pipeline.deployment import Deployment, DeployRequest, Learned, TimedWhole
 from pipeline.durations import format_duration
 from pipeline.exact_search.configuration import Configuration
 from pipeline.exact_search.evaluate import routes
-from pipeline.mixed_precision import mixed_precision
+from pipeline.mixed_precision import mixed_precision, mixed_precision_lines
 from pipeline.model import MultiExitModel, count_model
 from pipeline.network import Network, float_statistics, obtain_checkpoint, prepare_network, trained_model
 from pipeline.profiling import BackgroundProfile, Profile, ProfileRequest
@@ -188,6 +188,7 @@ def result_lines(deployment: Deployment) -> list[str]:
     single, full = deployment.strongest_single, deployment.reference
     steps = " > ".join(f"{stage.exit} {stage.head} ({stage.rate:.0%})" for stage in manifest.stages)
     images, certificate = len(deployment.proof.answers.exits), deployment.decision.certificate
+    mixed = mixed_precision_lines(deployment.learned.mixed) if deployment.learned.mixed else []
     alone = "strongest single exit" if deployment.decision.single_fits else "most accurate single exit (no bound kept)"
     single_ns, full_ns = single.paths[0].median_ns, full.paths[0].median_ns
     return [
@@ -201,6 +202,7 @@ def result_lines(deployment: Deployment) -> list[str]:
         f"  checked  {len(manifest.artifact.parity.outputs) if manifest.artifact.parity else 0} outputs against eager "
         f"PyTorch, {deployment.phone[0].samples} images on the phone, "
         f"search {'proven optimal' if deployment.decision.winner.optimal else 'not proven optimal'}",
+        *(f"  int8     {line.strip()}" for line in mixed),
         *([f"  certified {certificate_text(certificate)}"] if certificate else []),
         f"  bundle   {deployment.bundle.folder}",
         f"  report   {deployment.run / 'report.html'}",

@@ -9,6 +9,7 @@ from mobile_export.artifact import Artifact, EntryPoint, Port
 from pipeline.bundling import package_versions
 from pipeline.deployment import Deployment
 from pipeline.exit_statistics import ExitStatistics
+from pipeline.mixed_precision import mixed_precision_lines
 from pipeline.network import float_statistics
 from pipeline.quantized import CALIBRATION_IMAGES
 from pipeline.run_report import EntryFacts, PrecisionScore, QuantisationFacts, Repeat, ShippedFacts, TensorFacts
@@ -72,6 +73,7 @@ def quantisation_facts(deployment: Deployment, workspace: Workspace) -> Quantisa
         precision=after.precision,
         calibration_images=min(CALIBRATION_IMAGES, len(deployment.network.source.train)),
         scores=_precision_scores(before, after),
+        mixed=tuple(line.strip() for line in mixed_precision_lines(learned.mixed)) if learned.mixed else (),
     )
 
 

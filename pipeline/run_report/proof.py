@@ -68,11 +68,15 @@ class PrecisionScore(Row, frozen=True, kw_only=True):
 
 
 class QuantisationFacts(Row, frozen=True, kw_only=True):
-    """What quantisation costs: mIoU of every exit and head before and after, and how many images calibrated it."""
+    """What quantisation costs: mIoU of every exit and head before and after, and how many images calibrated it.
+
+    `mixed`: which layers stayed in floating point and why, a line each; empty where none were sought.
+    """
 
     precision: str
     calibration_images: int
     scores: tuple[PrecisionScore, ...]
+    mixed: tuple[str, ...] = ()
 
 
 class ArtifactFacts(Row, frozen=True, kw_only=True):

@@ -216,6 +216,13 @@ def test_quantisation_names_its_largest_loss(page: str) -> None:
     assert "The largest loss: −0.5 pp (exit1 lraspp-r1)" in text
 
 
+def test_layers_that_stayed_in_floating_point_are_named_with_their_reason(report: RunReport) -> None:
+    assert report.quantisation is not None
+    mixed = ("int8 costs 1.20pp of mIoU at most, 0.30pp with 1 of 98 layers in floating point:", "blocks.0.1: why")
+    told = words(html(changed(report, quantisation=msgspec.structs.replace(report.quantisation, mixed=mixed))))
+    assert all(line in told for line in mixed)
+
+
 def test_entry_points_show_operators_and_stored_tensors(page: str) -> None:
     text = words(page)
     assert "58 of 60" in text and "softmax" in text
