@@ -79,14 +79,32 @@ def pte_artifact(converted: Converted, tmp_path_factory: pytest.TempPathFactory)
     return executorch_xnnpack.export(converted.programs, tmp_path_factory.mktemp("artifact") / "cascade.pte")
 
 
+@pytest.fixture(scope="session")
+def pte_int8_artifact(converted: Converted, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    file = tmp_path_factory.mktemp("artifact") / "cascade.pte"
+    return executorch_xnnpack.export(
+        converted.programs, file, precision="int8", calibration=converted.calibration
+    )
+
+
 @pytest.fixture
 def pte_bundle(manifest: Manifest, pte_artifact: Artifact, tmp_path: Path) -> Bundle:
     """The same cascade for ExecuTorch."""
-    file, port = Path(pte_artifact.path), pte_artifact.entry("stage_0").inputs[0]
+    return executorch_bundle(manifest, pte_artifact, "pixel7-cpu", tmp_path / "pte" / "deployment")
+
+
+@pytest.fixture
+def pte_int8_bundle(manifest: Manifest, pte_int8_artifact: Artifact, tmp_path: Path) -> Bundle:
+    """The same cascade for ExecuTorch in int8."""
+    return executorch_bundle(manifest, pte_int8_artifact, "pixel7-cpu-int8", tmp_path / "pte" / "deployment")
+
+
+def executorch_bundle(manifest: Manifest, artifact: Artifact, target: str, folder: Path) -> Bundle:
+    file, port = Path(artifact.path), artifact.entry("stage_0").inputs[0]
     own = msgspec.structs.replace(
-        manifest, artifact=pte_artifact, input=ImageInput((64, 64), "NCHW", "float32"), target=find_target("pixel7-cpu")
+        manifest, artifact=artifact, input=ImageInput((64, 64), "NCHW", "float32"), target=find_target(target)
     )
     image = images(1, seed=7)
     pixels = image[0].transpose(1, 2, 0).astype(np.uint8)
     made = make_sample(file, "executorch", own.plan, pixels, to_stored(port, image))
-    return write_bundle(tmp_path / "pte" / "deployment", own, file, made)
+    return write_bundle(folder, own, file, made)
