@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from types import TracebackType
 from typing import Any, Self
@@ -113,16 +113,23 @@ class Farm:
                              f"{target.device} for {target.name}; it offers {told or 'no phone at all'}; attach one to "
                              "a host, or choose one of these targets")
 
+    def send(self, job: Job, number: int) -> Future:
+        """Queue try `number` of `job`; a command that sends the same gets the same future's result."""
+        encoded, key = msgspec.json.encode(job), f"{job.kind}-{job.name}-{number}"
+        return self._client.submit(run_job, encoded, key=key, resources={job.resource: 1}, pure=False)
+
+    def ends(self, futures: Sequence[Future]) -> list[JobEnd]:
+        """Ends of jobs that were sent, in the futures' order, once all are there."""
+        return [msgspec.json.decode(end, type=JobEnd) for end in self._client.gather(list(futures))]
+
     def _tried(self, job: Job, number: int, note: Callable[[str], None]) -> JobEnd:
         """One try. A scheduler that was started anew knows nothing of it: it is sent again, the store knows the rest.
 
         Raises: as `run`.
         """
-        key, encoded = f"{job.kind}-{job.name}-{number}", msgspec.json.encode(job)
         while True:
             try:
-                future = self._client.submit(run_job, encoded, key=key, resources={job.resource: 1}, pure=False)
-                return msgspec.json.decode(self._followed(future, job), type=JobEnd)
+                return self._followed(job, number)
             except KilledWorker as error:
                 raise DeviceError(f"job {job.name} ended with its host {engine.DEATHS} times in a row: see these "
                                   "hosts' own output") from error
@@ -130,9 +137,9 @@ class Farm:
                 note(f"the scheduler at {self._address} was lost ({type(error).__name__}): joining it again")
                 self._join_again()
 
-    def _followed(self, future: Future, job: Job) -> bytes:
+    def _followed(self, job: Job, number: int) -> JobEnd:
         """Wait for the end; the farm may be without a phone of the target for PATIENCE_S at most."""
-        ended = threading.Event()
+        future, ended = self.send(job, number), threading.Event()
         future.add_done_callback(lambda done: ended.set())
         try:
             seen = time.monotonic()
@@ -145,8 +152,7 @@ class Farm:
                     raise DeviceError(f"no phone for {job.target} is left in the farm at {self._address} since "
                                       f"{PATIENCE_S:.0f} s: see `farm status`; what was measured is kept, and the same "
                                       "command goes on from there")
-            result: bytes = future.result()
-            return result
+            return self.ends([future])[0]
         finally:
             future.release()
 

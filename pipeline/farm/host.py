@@ -43,11 +43,10 @@ async def versions_of(scheduler: Address, credentials: Credentials | None) -> di
     """
     arguments = engine.security(credentials).get_connection_args("client")
     async with rpc(f"{engine.protocol(credentials)}://{scheduler}", connection_args=arguments) as there:
-        try:
-            answer = await asyncio.wait_for(there.farm_versions(), JOIN_S)
-        except (AttributeError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"what answers at {scheduler} is no scheduler of this program, or one of another version: "
-                             "install the same on every host of the farm") from error
+        answer = await asyncio.wait_for(there.farm_versions(), JOIN_S)
+    if not isinstance(answer, dict):  # the engine answers what it does not know with nothing
+        raise InputError(f"what answers at {scheduler} is no scheduler of this program, or one of another version: "
+                         "install the same on every host of the farm")
     return {str(name): str(version) for name, version in answer.items()}
 
 

@@ -11,7 +11,8 @@ pytest.importorskip("distributed", reason="the extra 'farm' is not installed")
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """Ends whatever a test started, phones included."""
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Ends whatever a test started, phones included. Credentials of the user's are not found."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     with Site(tmp_path) as opened:
         yield opened

@@ -7,6 +7,11 @@ import psutil
 import pytest
 
 from device_profiler import debian
+from device_profiler.errors import DeviceError, InputError, PipelineError
+from pipeline.__main__ import run
+from pipeline.farm import client
+from pipeline.farm.address import parse_address
+from pipeline.farm.jobs import NOTHING, Job
 from tests.farm.site import NETWORK, Server, Site
 
 OTHER_VERSION = """
@@ -23,6 +28,13 @@ def listening(server: Server) -> list[str]:
     """Addresses on which a process listens."""
     connections = psutil.Process(server.process.pid).net_connections()
     return [one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN]
+
+
+def refuses(error: type[PipelineError], told: str, *words: str) -> None:
+    """A command in this process, where it can be seen which error it makes."""
+    with pytest.raises(error) as raised:
+        run(words)
+    assert told in str(raised.value)
 
 
 def credentials(site: Site, name: str) -> str:
@@ -45,8 +57,9 @@ def test_who_lacks_the_credential_is_turned_away(site: Site) -> None:
     host.says("joined")
     state = site.status(address, "--credentials", right)
     assert [one["host"] for one in state["hosts"]] == ["alpha"]
-    refused = site.pipeline("office", "farm", "status", "--scheduler", address)
-    assert refused.returncode == 2 and "wants credentials" in refused.stderr
+    refuses(InputError, f"the farm at {address} wants credentials", "farm", "status", "--scheduler", address)
+    refuses(InputError, f"turned the credentials of {other} away", "farm", "status", "--scheduler", address,
+            "--credentials", other)
     for server in (scheduler, host):
         assert listening(server) and set(listening(server)) == {"127.0.0.1"}
     _engine_refuses(address, right, other)
@@ -82,6 +95,7 @@ def test_a_farm_of_this_machine_alone(site: Site) -> None:
     host.says(f"joined {address} as alpha")
     code, told = lost.ended()
     assert code == 2 and f"the farm at {address} runs without credentials, but {made} has some" in told
+    refuses(InputError, "runs without credentials", "farm", "status", "--scheduler", address, "--credentials", made)
     told = site.pipeline("office", "farm", "status", "--scheduler", address).stdout
     assert told.splitlines() == ["alpha  measurements: its own store", "  no phone", "phones by target: none",
                                  "jobs with the farm: 0"]
@@ -91,8 +105,28 @@ def test_a_farm_of_this_machine_alone(site: Site) -> None:
         f"error: no host of the farm at {address} offers any Pixel 7 for pixel7-cpu; it offers no phone at all; attach "
         "one to a host, or choose one of these targets\n"
     )
+    refuses(InputError, "offers any Pixel 7", "profile", "--target", "pixel7-cpu", "--farm", address)
     for server in (scheduler, host):
         assert listening(server) and set(listening(server)) == {"127.0.0.1"}
+
+
+def test_a_farm_without_the_target_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last phone may go after the job was taken."""
+    _, address = site.scheduler()
+    monkeypatch.setattr(client, "PATIENCE_S", 1.0)
+    with client.Farm(parse_address(address), None) as farm:
+        told = f"no phone for pixel7-cpu is left in the farm at {address} since 1 s: see `farm status`"
+        with pytest.raises(DeviceError, match=told):
+            farm.run(Job("name", "profile", "pixel7-cpu", NOTHING), print)
+
+
+def test_another_programs_scheduler_is_told() -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", processes=False, protocol="tcp") as cluster:
+        address = cluster.scheduler_address.removeprefix("tcp://")
+        refuses(InputError, f"what answers at {address} is no scheduler of this program", "farm", "status",
+                "--scheduler", address)
 
 
 def test_nobody_answers(site: Site) -> None:
@@ -105,6 +139,7 @@ def test_nobody_answers(site: Site) -> None:
             assert done.returncode == 4 and done.stdout == "", done.stderr
             assert done.stderr.startswith(f"error: no farm answers at {address} (Connection refused): start one there")
             assert len(done.stderr.splitlines()) == 1
+        refuses(DeviceError, f"no farm answers at {address}", "farm", "status", "--scheduler", address)
 
 
 def test_an_address_that_is_taken(site: Site) -> None:
@@ -112,6 +147,7 @@ def test_an_address_that_is_taken(site: Site) -> None:
     second = site.begin("office", "farm", "scheduler", "--listen", address)
     code, told = second.ended()
     assert code == 2 and f"can't listen on {address}" in told and "Traceback" not in told
+    refuses(InputError, f"can't listen on {address}", "farm", "scheduler", "--listen", address)
 
 
 def test_a_host_of_another_version_does_not_join(site: Site) -> None:

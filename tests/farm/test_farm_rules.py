@@ -127,3 +127,9 @@ def test_an_error_is_the_same_on_both_sides(error: InputError | DeviceError) -> 
     back = ended_by(error, "alpha", "127.0.0.1:5").as_error()
     assert type(back) is type(error) and back.exit_code == error.exit_code
     assert str(back) == f"{error} (phone 127.0.0.1:5 of host alpha)"
+
+
+def test_an_engine_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"wants the Python package distributed: pip install 'mess-deploy\[farm\]'"):
+        run(["farm", "status"])
