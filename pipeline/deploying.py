@@ -183,7 +183,7 @@ def _probes(statistics: SplitStatistics, winner: TimedWhole) -> tuple[int, ...]:
 
 def result_lines(deployment: Deployment) -> list[str]:
     """The result as a short block that a person can paste into a chat."""
-    _winner, manifest = deployment.winner, deployment.bundle.manifest
+    manifest = deployment.bundle.manifest
     expected, worst = manifest.latency.expected, manifest.latency.worst
     single, full = deployment.strongest_single, deployment.reference
     steps = " > ".join(f"{stage.exit} {stage.head} ({stage.rate:.0%})" for stage in manifest.stages)
@@ -191,6 +191,7 @@ def result_lines(deployment: Deployment) -> list[str]:
     mixed = mixed_precision_lines(deployment.learned.mixed) if deployment.learned.mixed else []
     alone = "strongest single exit" if deployment.decision.single_fits else "most accurate single exit (no bound kept)"
     single_ns, full_ns = single.paths[0].median_ns, full.paths[0].median_ns
+    parity = manifest.artifact.parity
     return [
         f"{deployment.request.target.name}: {manifest.setting}, {steps}",
         f"  latency  {format_duration(expected.value_ns)} expected, {format_duration(worst.value_ns)} at worst "
@@ -199,8 +200,8 @@ def result_lines(deployment: Deployment) -> list[str]:
         f"{full.test.miou:.4f}",
         f"  against  {alone} {format_duration(single_ns)} ({single_ns / expected.value_ns:.2f}x), "
         f"mIoU {single.test.miou:.4f}; full network {format_duration(full_ns)} ({full_ns / expected.value_ns:.2f}x)",
-        f"  checked  {len(manifest.artifact.parity.outputs) if manifest.artifact.parity else 0} outputs against eager "
-        f"PyTorch, {deployment.phone[0].samples} images on the phone, "
+        f"  checked  against eager PyTorch (outputs: {len(parity.outputs) if parity else 0}), on the phone "
+        f"(images: {deployment.phone[0].samples}), "
         f"search {'proven optimal' if deployment.decision.winner.optimal else 'not proven optimal'}",
         *(f"  int8     {line.strip()}" for line in mixed),
         *([f"  certified {certificate_text(certificate)}"] if certificate else []),
