@@ -73,7 +73,9 @@ def contents(archive: Path) -> dict[str, str]:
         return {member.name: sha256(tar.extractfile(member).read()).hexdigest() for member in tar if member.isfile()}  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("triplet", [PHONE_TRIPLET, "aarch64-unknown-linux-gnu"])
+@pytest.mark.parametrize(
+    "triplet", [PHONE_TRIPLET, pytest.param("aarch64-unknown-linux-gnu", marks=pytest.mark.slow)]
+)
 def test_an_installed_compiler_alone_builds_what_the_phone_runs(
     triplet: str, transport: Transport, commands: Path, cross: Compiler, deployments: Path, tmp_path: Path
 ) -> None:
@@ -101,6 +103,7 @@ def test_an_installed_compiler_alone_builds_what_the_phone_runs(
         assert pushed[name] == sha256(own.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_another_c_library_is_another_runner(commands: Path, cross: Compiler, tmp_path: Path) -> None:
     install_compiler(cross, commands)
     first = build_runner("executorch")
