@@ -22,6 +22,7 @@ from pipeline.farm.versions import check_versions, versions_here
 
 LOOK_EVERY_S = 3.0
 JOIN_S = 30.0
+GIVE_BACK_S = 15.0
 COLLECT_S = 30.0
 """How long a phone that leaves waits for its last result to be fetched."""
 
@@ -86,9 +87,16 @@ class Host:
                     self.tell(f"not joined ({type(error).__name__}: {error}): trying again")
                 await _pause(stop, LOOK_EVERY_S)
         finally:
-            self.running.stop()
+            await self._end_jobs()
             for worker in [*self._units.values(), *([self._seat] if self._seat else [])]:
                 await worker.close(executor_wait=False, reason="the host leaves")
+
+    async def _end_jobs(self) -> None:
+        """Stop what runs, and let it give its phones back."""
+        self.running.stop()
+        deadline = time.monotonic() + GIVE_BACK_S
+        while self.running.phones and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
 
     async def _keep_seat(self) -> None:
         """The host's own worker, which has no phone: it tells what the host has."""
