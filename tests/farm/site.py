@@ -16,9 +16,15 @@ from tests.deployments import DOWNLOADS
 
 ROOT = Path(__file__).parents[2]
 PATHS = (ROOT, ROOT / "tests" / "pipeline")
-NETWORK = ("--preset", "smoke", "--backbone", "user_networks:Plain", "--heads", "fcn-r4", "--size", "64x64", "--data",
-           "shapes")
+NETWORK = ("--preset", "tiny.toml", "--size", "64x64")
 """A network so small that its parts are measured in seconds."""
+PRESET = """
+base = "smoke"
+backbone = "user_networks:Plain"
+exits = 1
+heads = ["fcn-r4"]
+amounts = { train = 8, search = 8, certify = 8, test = 8 }
+"""
 READY_S = 60.0
 
 
@@ -50,13 +56,15 @@ class Server:
 
 @dataclass
 class Site:
-    """Everything that one test starts, below one folder."""
+    """Everything that one test starts, below one folder. `spaces`: network namespaces of hosts that have their own."""
 
     folder: Path
     servers: list[Server] = field(default_factory=list)
     phones: list[tuple[str, str]] = field(default_factory=list)
+    spaces: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
+        (self.folder / "tiny.toml").write_text(PRESET)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,21 +88,22 @@ class Site:
 
     def pipeline(self, host: str, *words: str) -> "subprocess.CompletedProcess[str]":
         """A command on a host, to its end."""
-        return subprocess.run(self.command(*words), cwd=self.folder, env=self.environment(host), capture_output=True,
-                              text=True, timeout=600)
+        return subprocess.run(self.command(host, *words), cwd=self.folder, env=self.environment(host), text=True,
+                              capture_output=True, timeout=1000)
 
     def begin(self, host: str, *words: str, name: str = "", program: str = "") -> Server:
         """A command on a host that goes on beside the test; `program`: Python that runs instead of the command line."""
         log = self.folder / f"{name or words[1]}-{len(self.servers)}.log"
-        command = [sys.executable, "-c", program, *words] if program else self.command(*words)
+        command = [sys.executable, "-c", program, *words] if program else self.command(host, *words)
         with log.open("wb") as stream, log.with_suffix(".out").open("wb") as out:
             process = subprocess.Popen(command, cwd=self.folder, env=self.environment(host), stdout=out, stderr=stream)
         self.servers.append(Server(process, log))
         return self.servers[-1]
 
-    @staticmethod
-    def command(*words: str) -> list[str]:
-        return [sys.executable, "-m", "pipeline", *words]
+    def command(self, host: str, *words: str) -> list[str]:
+        """`python -m pipeline` with these words, as a process of `host`."""
+        inside = ["ip", "netns", "exec", self.spaces[host]] if host in self.spaces else []
+        return [*inside, sys.executable, "-m", "pipeline", *words]
 
     def scheduler(self, *words: str, listen: str = "127.0.0.1:0") -> tuple[Server, str]:
         """A scheduler, and its address."""
