@@ -109,9 +109,6 @@ def _result(job: Job, encoded: bytes, phone: str, place: str | None, running: Ru
 def begin() -> Callable[[object], object]:
     """The process's first step."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
     return _answer
 
 

@@ -29,15 +29,17 @@ _SETTINGS = {
     "distributed.worker.memory.terminate": False,
     "distributed.worker.profile.enabled": False,
     "distributed.comm.timeouts.connect": "10s",
-    "distributed.comm.timeouts.tcp": "30s",
+    # Longer than a busy scheduler keeps silent: hosts that are cut off are told by their heartbeats.
+    "distributed.comm.timeouts.tcp": "90s",
     "distributed.admin.system-monitor.gil.enabled": False,
 }
 
 
 def set_up() -> None:
-    """Dask's settings in this process; what it logs is for -v."""
+    """Dask's settings in this process; what it logs (each of its modules at a level of its own) is not for users."""
     dask.config.set(_SETTINGS)
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def scratch() -> str:

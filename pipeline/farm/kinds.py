@@ -37,10 +37,13 @@ def profile_job(spec: ModelSpec, policy: str, target: str, *, allow_fallback: bo
 
 def _profile(job: Job, target: Target, device: Device, store: Store, claim: Claim) -> bytes:
     """A `pipeline.profiling.Profile`: every part on this phone; units of one model are told apart."""
+    import torch
+
     from pipeline.model import ModelSpec
     from pipeline.profiling import ProfileRequest, profile_parts
     from pipeline.profiling_fleet import tell_units_apart
 
+    torch.set_num_threads(1)
     asked = msgspec.json.decode(job.request, type=ProfileJob)
     spec = msgspec.json.decode(asked.spec, type=ModelSpec)
     request = ProfileRequest(spec, asked.policy, target, device.identity.address, claim=claim,

@@ -56,12 +56,16 @@ class Server:
 
 @dataclass
 class Site:
-    """Everything that one test starts, below one folder. `spaces`: network namespaces of hosts that have their own."""
+    """Everything that one test starts, below one folder. `spaces`: network namespaces of hosts that have their own.
+
+    `paths`: where hosts look for modules first.
+    """
 
     folder: Path
     servers: list[Server] = field(default_factory=list)
     phones: list[tuple[str, str]] = field(default_factory=list)
     spaces: dict[str, str] = field(default_factory=dict)
+    paths: tuple[Path, ...] = ()
 
     def __enter__(self) -> Self:
         (self.folder / "tiny.toml").write_text(PRESET)
@@ -83,8 +87,9 @@ class Site:
             cache.mkdir(parents=True)
             for name in DOWNLOADS:
                 (cache / name).symlink_to(cache_folder(name))
+        modules = os.pathsep.join(map(str, (*self.paths, *PATHS)))
         return {**os.environ, "XDG_CACHE_HOME": str(cache.parent), "XDG_CONFIG_HOME": str(self.folder / "config"),
-                "PYTHONPATH": os.pathsep.join(map(str, PATHS)), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+                "PYTHONPATH": modules, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
     def pipeline(self, host: str, *words: str) -> "subprocess.CompletedProcess[str]":
         """A command on a host, to its end."""
