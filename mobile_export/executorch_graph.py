@@ -80,23 +80,23 @@ def _check_fallbacks(
         if _is_delegate(node):
             early = [argument for argument in node.all_input_nodes if argument in host_nodes]
             if early:
-                raise VerificationError(_fallback(name, _kind(early[0]), delegate, host_side))
+                raise VerificationError(_fallback(name, kind_of(early[0]), delegate, host_side))
             continue
-        if _kind(node) not in host_side:
-            raise VerificationError(_fallback(name, _kind(node), delegate, host_side))
+        if kind_of(node) not in host_side:
+            raise VerificationError(_fallback(name, kind_of(node), delegate, host_side))
         host_nodes.add(node)
 
 
 def _is_cast_of_bytes(node: torch.fx.Node) -> bool:
     """The cast of a camera's bytes, which delegates can't take: the one thing that goes before them by design."""
-    if node.op != "call_function" or _kind(node) != CAST:
+    if node.op != "call_function" or kind_of(node) != CAST:
         return False
     source = node.all_input_nodes[0]
     return source.op == "placeholder" and bool(source.meta["val"].dtype == torch.uint8)
 
 
 def _fallback(name: str, kind: str, delegate: str, host_side: Sequence[str]) -> str:
-    allowed = f"only {', '.join(host_side)} may, at the end of the graph" if host_side else "none may"
+    allowed = "only the confidence and the labels may, at the end of the graph" if host_side else "none may"
     return (
         f"entry {name!r}: operator {kind!r} fell off the {delegate} delegate; {allowed}: rewrite it in "
         "mobile_export/canonical.py or change the network"
@@ -111,7 +111,7 @@ def _operators(exported: torch.export.ExportedProgram, *, delegated: bool) -> It
         if _is_delegate(node):
             submodule = getattr(exported.graph_module, node.args[0].target)
             yield from _operators(submodule.original_module, delegated=True)
-        elif not (delegated and _kind(node) in STORING):
+        elif not (delegated and kind_of(node) in STORING):
             yield _operator(node, parameters, delegated)
 
 
@@ -120,10 +120,10 @@ def _operator(node: torch.fx.Node, parameters: set[str], delegated: bool) -> Ope
     inputs = [_as_stored(source) for source in read]
     weights = [source for source in inputs if source.name in parameters]
     output = _first_tensor(_as_written(node).meta["val"])
-    depthwise = _kind(node) == "convolution" and inputs[1].meta["val"].shape[1] == 1 < inputs[1].meta["val"].shape[0]
+    depthwise = kind_of(node) == "convolution" and inputs[1].meta["val"].shape[1] == 1 < inputs[1].meta["val"].shape[0]
     return Operator(
-        kind="depthwise_convolution" if depthwise else _kind(node),
-        macs=_macs(_kind(node), tuple(source.meta["val"].shape for source in inputs), output.shape),
+        kind="depthwise_convolution" if depthwise else kind_of(node),
+        macs=_macs(kind_of(node), tuple(source.meta["val"].shape for source in inputs), output.shape),
         bytes_weights=sum(_nbytes(source.meta["val"]) for source in weights),
         bytes_in=sum(_nbytes(source.meta["val"]) for source in inputs if source not in weights),
         bytes_out=_nbytes(output),
@@ -137,7 +137,7 @@ STORING = ("quantize_per_tensor", "dequantize_per_tensor", "dequantize_per_chann
 
 def _as_stored(node: torch.fx.Node) -> torch.fx.Node:
     """The int8 tensor behind a dequantise operator, or the tensor itself."""
-    if node.op == "call_function" and _kind(node).startswith("dequantize"):
+    if node.op == "call_function" and kind_of(node).startswith("dequantize"):
         source = node.args[0]
         assert isinstance(source, torch.fx.Node)
         return source
@@ -147,7 +147,7 @@ def _as_stored(node: torch.fx.Node) -> torch.fx.Node:
 def _as_written(node: torch.fx.Node) -> torch.fx.Node:
     """The quantise operator that alone takes what `node` gives, or `node` itself."""
     users = list(node.users)
-    return users[0] if len(users) == 1 and _kind(users[0]) == "quantize_per_tensor" else node
+    return users[0] if len(users) == 1 and kind_of(users[0]) == "quantize_per_tensor" else node
 
 
 def _parameter_names(exported: torch.export.ExportedProgram) -> set[str]:
@@ -177,7 +177,7 @@ def _is_delegate(node: torch.fx.Node) -> bool:
     return "executorch_call_delegate" in str(node.target)
 
 
-def _kind(node: torch.fx.Node) -> str:
+def kind_of(node: torch.fx.Node) -> str:
     """An operator's bare name: "convolution" for aten.convolution.default."""
     operator = getattr(node.target, "_op", node.target)
     name = getattr(operator, "_schema", None)

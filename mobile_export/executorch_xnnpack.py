@@ -9,6 +9,7 @@ import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer, get_symmetric_quantization_config
 from executorch.exir import to_edge_transform_and_lower
+from executorch.exir.backend.partitioner import PartitionResult
 from torch import fx
 from torchao.quantization.pt2e import MinMaxObserver
 from torchao.quantization.pt2e.quantizer import FixedQParamsQuantizationSpec, QuantizationSpec
@@ -21,11 +22,9 @@ from mobile_export.canonical_int8 import INT8_REWRITES
 from mobile_export.executorch_graph import describe, write_program
 from mobile_export.exporters import Calibration, check_programs
 from mobile_export.float_layers import check_float_layers, is_quantised
+from mobile_export.host_tail import KINDS, keep_beside
 from mobile_export.program import Program
 from mobile_export.pt2e import calibrated
-
-HOST_SIDE = ("softmax", "amax", "ge", "mean", "argmax", "to_dim_order_copy")
-"""Kinds of operators that stay on ExecuTorch's portable kernels by design: the confidence, the label map, its cast."""
 
 
 def export(
@@ -45,8 +44,8 @@ def export(
         raise InputError(f"the ExecuTorch XNNPACK exporter offers fp32 and int8, not {precision!r}")
     check_programs(programs)
     graphs = {program.name: _exported(program, precision, calibration) for program in programs}
-    lowered = to_edge_transform_and_lower(graphs, partitioner={name: [XnnpackPartitioner()] for name in graphs})
-    entries = tuple(describe(program, lowered, "XNNPACK", HOST_SIDE) for program in programs)
+    lowered = to_edge_transform_and_lower(graphs, partitioner={name: [_Partitioner()] for name in graphs})
+    entries = tuple(describe(program, lowered, "XNNPACK", KINDS) for program in programs)
     return write_program(lowered, entries, destination, "executorch", precision)
 
 
@@ -58,6 +57,15 @@ def _exported(
         check_float_layers(program, graph_module)
         graph_module = calibrated(program, graph_module, int8_quantizer(program), calibration)
     return torch.export.export(graph_module, program.example_inputs(), strict=False)
+
+
+class _Partitioner(XnnpackPartitioner):  # type: ignore[misc]  # executorch has no types
+    """XNNPACK's partitioner, but the confidence and the labels stay on ExecuTorch's portable kernels."""
+
+    def partition(self, exported_program: torch.export.ExportedProgram) -> PartitionResult:
+        found = super().partition(exported_program)
+        keep_beside(exported_program)
+        return found
 
 
 class _Quantizer(XNNPACKQuantizer):  # type: ignore[misc]  # executorch has no types

@@ -144,6 +144,17 @@ def _reduced(function: Callable[[Tensor, list[int], bool], Tensor]) -> Kernel:
     return kernel
 
 
+def _sliced(op: _Operation) -> Tensor:
+    """x[begin:end:stride] along every dimension, as numpy slices; a mask says where a bound is the dimension's own."""
+    x, no = op.tensor().numpy(), [False] * op.tensor().dim()
+    strides, begins, ends = op.setting("stride") or [1] * x.ndim, op.setting("begin"), op.setting("end")
+    from_start, to_end = op.setting("begin_mask") or no, op.setting("end_mask") or no
+    bounds = zip(begins, ends, strides, from_start, to_end, strict=True)
+    found = x[tuple(slice(None if first else b, None if last else e, step) for b, e, step, first, last in bounds)]
+    squeezed = tuple(axis for axis, gone in enumerate(op.setting("squeeze_mask") or no) if gone)
+    return torch.from_numpy(np.ascontiguousarray(found.squeeze(squeezed)))
+
+
 def _convolution(op: _Operation) -> Tensor:
     x, weight = op.tensor(), op.tensor("weight")
     strides, dilations = op.setting("strides", [1, 1]), op.setting("dilations", [1, 1])
@@ -253,6 +264,13 @@ KERNELS: Mapping[str, Kernel] = {
     "minimum": _elementwise(torch.minimum),
     "greater_equal": _elementwise(torch.ge),
     "greater": _elementwise(torch.gt),
+    "less": _elementwise(torch.lt),
+    "less_equal": _elementwise(torch.le),
+    "not_equal": _elementwise(torch.ne),
+    "select": lambda op: torch.where(op.tensor("cond").bool(), op.tensor("a"), op.tensor("b")),
+    "fill_like": lambda op: torch.full_like(op.tensor("ref_tensor"), op.setting("value")),
+    "log": lambda op: (op.tensor() + float(op.setting("epsilon", 1e-45))).log(),
+    "slice_by_index": _sliced,
     "conv": _convolution,
     "linear": lambda op: functional.linear(op.tensor(), op.tensor("weight"), op.optional("bias")),
     "relu": lambda op: op.tensor().relu(),
@@ -267,6 +285,7 @@ KERNELS: Mapping[str, Kernel] = {
     "reduce_mean": _reduced(lambda x, axes, keep: x.mean(axes, keepdim=keep)),
     "reduce_sum": _reduced(lambda x, axes, keep: x.sum(axes, keepdim=keep)),
     "reduce_max": _reduced(lambda x, axes, keep: x.amax(axes, keepdim=keep)),
+    "reduce_min": _reduced(lambda x, axes, keep: x.amin(axes, keepdim=keep)),
     "reduce_argmax": lambda op: op.tensor().argmax(op.setting("axis", -1), bool(op.setting("keep_dims", True))),
     "max_pool": lambda op: _pool(op, functional.max_pool2d, float("-inf")),
     "avg_pool": _average_pool,
