@@ -14,7 +14,7 @@ VERBS = ("deploy", "doctor", "targets", "devices", "train", "evaluate", "profile
          "farm")
 ACTIONS = {
     "devices import": "device_import", "devices export": "device_export", "devices fit": "device_fit",
-    "devices drift": "device_drift",
+    "devices drift": "device_drift", "devices spread": "device_spread",
     "farm scheduler": "farm_scheduler", "farm worker": "farm_worker", "farm status": "farm_status",
     "farm credentials": "farm_credentials",
 }
