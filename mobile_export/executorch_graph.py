@@ -179,7 +179,8 @@ def _is_delegate(node: torch.fx.Node) -> bool:
 
 def kind_of(node: torch.fx.Node) -> str:
     """An operator's bare name: "convolution" for aten.convolution.default."""
-    operator = getattr(node.target, "_op", node.target)
+    target = node.target
+    operator = target if isinstance(target, torch._ops.OpOverload) else getattr(target, "_op", target)  # of edge's
     name = getattr(operator, "_schema", None)
     bare = str(name.name).split("::")[-1] if name is not None else str(node.target)
     return bare.removeprefix("_")

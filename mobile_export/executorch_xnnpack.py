@@ -22,7 +22,7 @@ from mobile_export.canonical_int8 import INT8_REWRITES
 from mobile_export.executorch_graph import describe, write_program
 from mobile_export.exporters import Calibration, check_programs
 from mobile_export.float_layers import check_float_layers, is_quantised
-from mobile_export.host_tail import KINDS, keep_beside
+from mobile_export.host_tail import KINDS, keep_beside, tail
 from mobile_export.program import Program
 from mobile_export.pt2e import calibrated
 
@@ -80,6 +80,8 @@ class _Quantizer(XNNPACKQuantizer):  # type: ignore[misc]  # executorch has no t
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         model = super().annotate(model)
+        for node in tail(model.graph):  # a policy counts and compares to more places than 256 steps hold
+            node.meta.pop("quantization_annotation", None)
         for node in model.graph.nodes:
             source = node.args[0] if _is_relu6(node) else None
             if isinstance(source, fx.Node) and len(source.users) == 1:

@@ -24,10 +24,6 @@ from mobile_export.program import Program, TensorSpec
 from mobile_export.quantize import quantize
 from mobile_export.tflite_graph import TfliteGraph
 
-HOST_SIDE = ("DEQUANTIZE", "CAST", "GREATER_EQUAL", "MEAN")
-"""Kinds of operators that may leave the integers, at the end of the graph: a policy's count of confident pixels."""
-
-
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 """Kinds that may leave the integers, and come back by QUANTIZE, where a program keeps layers in floating point."""
 
@@ -53,13 +49,14 @@ def export(
     check_programs(programs)
     content = _convert(programs)
     float_tensors: dict[str, tuple[str, ...]] = {}
+    tails = frozenset(program.name for program in programs if TfliteGraph(content).confidence_tail(program.name))
     if precision == "int8":
         float_tensors = _float_tensors(programs, content)
         inputs = {program.name: tuple(spec.name for spec in program.inputs) for program in programs}
         outputs = {program.name: tuple(spec.name for spec in program.outputs) for program in programs}
         kept = [name for names in float_tensors.values() for name in names]
         content = quantize(content, inputs, outputs, _channels_last(calibration or {}), kept)
-    entries = _entries(programs, TfliteGraph(content), precision, float_tensors)
+    entries = _entries(programs, TfliteGraph(content), precision, float_tensors, tails)
     _check_handovers(entries)
     write_atomic(destination, content)
     return Artifact(
@@ -134,30 +131,41 @@ def _made_by(program: Program, graph_module: fx.GraphModule, node: fx.Node, grap
 
 
 def _entries(
-    programs: Sequence[Program], graph: TfliteGraph, precision: str, float_tensors: Mapping[str, tuple[str, ...]]
+    programs: Sequence[Program],
+    graph: TfliteGraph,
+    precision: str,
+    float_tensors: Mapping[str, tuple[str, ...]],
+    tails: frozenset[str],
 ) -> tuple[EntryPoint, ...]:
-    found = tuple(_entry(program, graph, precision, mixed=bool(float_tensors)) for program in programs)
+    found = tuple(
+        _entry(program, graph, precision, mixed=bool(float_tensors), float_tail=program.name in tails)
+        for program in programs
+    )
     for entry in found:
         _check_float_layers(entry, len(float_tensors.get(entry.name, ())), precision)
     return found
 
 
-def _entry(program: Program, graph: TfliteGraph, precision: str, *, mixed: bool) -> EntryPoint:
-    """`mixed`: some program of the file keeps layers in floating point."""
+def _entry(
+    program: Program, graph: TfliteGraph, precision: str, *, mixed: bool, float_tail: bool
+) -> EntryPoint:
+    """`mixed`: some program of the file keeps layers in floating point; `float_tail`: its exit policy is there."""
     names = tuple(spec.name for spec in program.inputs), tuple(spec.name for spec in program.outputs)
     inputs, outputs = graph.ports(program.name, names)
     found = tuple(graph.operators(program.name))
+    operators = tuple(one.operator for one in found)
     if precision == "fp32":
-        operators = tuple(_on_cpu(operator) for operator, _ in found)
-        return EntryPoint(program.name, inputs, outputs, operators)
-    declared = (*HOST_SIDE, *CONVOLUTIONS, "QUANTIZE") if mixed else HOST_SIDE
-    for operator, behind_float in found:
-        if (operator.delegated and behind_float and not mixed) or not (operator.delegated or operator.kind in declared):
+        return EntryPoint(program.name, inputs, outputs, tuple(map(_on_cpu, operators)))
+    declared = ("DEQUANTIZE", *CONVOLUTIONS, "QUANTIZE") if mixed else ("DEQUANTIZE",)
+    for one in found:
+        stays = one.operator.delegated and (mixed or not one.behind_float)
+        policy = float_tail and one.behind_softmax and not one.operator.macs
+        if not (stays or policy or one.operator.kind in declared):
             raise VerificationError(
-                f"entry {program.name!r}: operator {operator.kind!r} is off the integers; only {', '.join(HOST_SIDE)} "
-                "may be, at the end of the graph: rewrite it in mobile_export/canonical.py or change the network"
+                f"entry {program.name!r}: operator {one.operator.kind!r} is off the integers; only an exit policy's "
+                "arithmetic may be, at the end of the graph: rewrite it in mobile_export/canonical.py or change the "
+                "network"
             )
-    operators = tuple(operator for operator, _ in found)
     host_side = tuple(sorted({operator.kind for operator in operators if not operator.delegated}))
     return EntryPoint(program.name, inputs, outputs, operators, host_side)
 

@@ -56,20 +56,25 @@ def quantize(
     _fix_handovers(graph, samples, ranges)
     _fix_confidences(graph, output_names, ranges)
     _fit_biases(graph, ranges)
-    instructions = _instructions(float_tensors)
+    tails = [name for signature in input_names for name in graph.confidence_tail(signature)]
+    instructions = _instructions(float_tensors, tails)
     result = quantizer.Quantizer(content, instructions).quantize(ranges, enable_progress_report=False)
     assert result.quantized_model is not None
     quantized = bytes(result.quantized_model)
     return keep_integer(settle_outputs(content, quantized) if float_tensors else quantized)
 
 
-def _instructions(float_tensors: Sequence[str]) -> Any:
-    """The recipe: everything in int8, but the convolutions that make `float_tensors`."""
+def _instructions(float_tensors: Sequence[str], tails: Sequence[str]) -> Any:
+    """The recipe: everything in int8, but the convolutions that make `float_tensors` and whatever makes `tails`."""
     manager = RecipeManager()
     manager.load_quantization_recipe(recipe.static_wi8_ai8())
     for name in float_tensors:
         for kind in CONVOLUTIONS:
             manager.add_quantization_config(f"^{re.escape(name)};$", kind, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for name in tails:
+        manager.add_quantization_config(
+            f"^{re.escape(name)};$", qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
+        )
     return manager.get_quantization_recipe()
 
 

@@ -30,6 +30,15 @@ class Convolution:
     channel_axis: int
 
 
+@dataclass(frozen=True)
+class Placed:
+    """An operator, and whether one off the integers, and a softmax or an argmax, comes before it on its way."""
+
+    operator: Operator
+    behind_float: bool
+    behind_softmax: bool
+
+
 class TfliteGraph:
     """The flatbuffer of one .tflite, unpacked."""
 
@@ -97,6 +106,34 @@ class TfliteGraph:
     def _floats(self, tensor: Any) -> npt.NDArray[np.float32]:
         return np.frombuffer(constant(self._model.buffers[tensor.buffer], self._content), np.float32)
 
+    def confidence_tail(self, signature: str) -> tuple[str, ...]:
+        """Names of what an exit policy makes of a softmax or an argmax, in order.
+
+        Empty where that is no more than the best probability and its mean, which integers hold. The maximum of a
+        softmax itself only compares, and is not in it.
+        """
+        subgraph = self._model.subgraphs[self.signatures[signature].subgraphIndex]
+        softmax = {int(one.outputs[0]) for one in subgraph.operators if self._kind(one) == "SOFTMAX"}
+        tail = [
+            one for one in self._behind_softmax(subgraph)
+            if not (self._kind(one) == "REDUCE_MAX" and int(one.inputs[0]) in softmax)
+        ]
+        if {self._kind(one) for one in tail} <= {"MEAN"}:
+            return ()
+        return tuple(_text(subgraph.tensors[i].name) for one in tail for i in one.outputs)
+
+    def _behind_softmax(self, subgraph: Any) -> list[Any]:
+        """The operators that a softmax's or an argmax's result reaches, in order."""
+        reached: set[int] = set()
+        found = []
+        for operator in subgraph.operators:
+            behind = bool(reached.intersection(int(i) for i in operator.inputs))
+            if behind:
+                found.append(operator)
+            if behind or self._kind(operator) in ("SOFTMAX", "ARG_MAX"):
+                reached.update(int(i) for i in operator.outputs)
+        return found
+
     def outputs_of(self, kind: str, behind: str) -> Iterator[str]:
         """Names of the tensors that operators of `kind` make of what an operator of kind `behind` made."""
         for subgraph in self._model.subgraphs:
@@ -105,19 +142,17 @@ class TfliteGraph:
                 if self._kind(operator) == kind and int(operator.inputs[0]) in made:
                     yield _text(subgraph.tensors[operator.outputs[0]].name)
 
-    def operators(self, signature: str) -> Iterator[tuple[Operator, bool]]:
-        """Each operator of a signature, in order, and whether an operator off the integers comes before it.
-
-        `delegated`: every tensor it reads and writes is an integer; in a float file, always.
-        """
+    def operators(self, signature: str) -> Iterator[Placed]:
+        """Each operator of a signature, in order. `delegated`: every tensor it reads and writes is an integer."""
         subgraph = self._model.subgraphs[self.signatures[signature].subgraphIndex]
         floats: set[int] = set()
+        tail = self._behind_softmax(subgraph)
         for operator in subgraph.operators:
             integer = all(self._type(subgraph.tensors[i]) in INTEGERS for i in _present(operator))
             behind_float = any(i in floats for i in operator.inputs)
             if not integer or behind_float:
                 floats.update(int(i) for i in operator.outputs)
-            yield self._operator(subgraph, operator, integer), behind_float
+            yield Placed(self._operator(subgraph, operator, integer), behind_float, operator in tail)
 
     def _operator(self, subgraph: Any, operator: Any, integer: bool) -> Operator:
         kind = self._kind(operator)

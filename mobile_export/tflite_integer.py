@@ -35,6 +35,8 @@ def _read_integers(model: Any, subgraph: Any, operator: Any) -> None:
     dequantize = _producer(subgraph, operator.inputs[0])
     if dequantize is None or _kind(model, dequantize) != schema.BuiltinOperator.DEQUANTIZE:
         return
+    if _kind(model, operator) == schema.BuiltinOperator.REDUCE_MAX and not _is_requantised(model, subgraph, operator):
+        return  # what follows is an exit policy in floating point
     source = dequantize.inputs[0]
     operator.inputs = _with_first(operator.inputs, source)
     if _kind(model, operator) == schema.BuiltinOperator.REDUCE_MAX:
@@ -42,6 +44,11 @@ def _read_integers(model: Any, subgraph: Any, operator: Any) -> None:
         result.type = subgraph.tensors[source].type
         result.quantization = subgraph.tensors[source].quantization
         _skip_equal_requantization(model, subgraph, operator)
+
+
+def _is_requantised(model: Any, subgraph: Any, operator: Any) -> bool:
+    readers = [reader for reader in subgraph.operators if operator.outputs[0] in list(reader.inputs)]
+    return all(_kind(model, reader) == schema.BuiltinOperator.QUANTIZE for reader in readers)
 
 
 def _skip_equal_requantization(model: Any, subgraph: Any, operator: Any) -> None:

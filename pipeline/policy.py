@@ -58,7 +58,7 @@ def _unknown(policy: str) -> str:
     )
 
 
-_ROUNDS, _STEPS = 3, tuple(float(n) for n in range(64))
+_ROUNDS, _FANOUT = 3, 64
 
 
 class Confidence(nn.Module):
@@ -118,14 +118,14 @@ def _quantile(pixels: Tensor, parameter: float) -> Tensor:
     """The smallest value that more than a share `parameter` of the pixels does not exceed.
 
     Found by counting below ever finer bounds over 0..1, for no phone's delegate sorts. Two pixels closer together than
-    len(_STEPS) ** -_ROUNDS count as one.
+    _FANOUT ** -_ROUNDS count as one.
     """
     values = pixels.flatten(1)  # [N, pixels]
     rank = float(int(parameter * values.shape[1]))
     low, step = torch.zeros_like(values[:, :1]), 1.0
     for _ in range(_ROUNDS):
-        step /= len(_STEPS)
-        bounds = low + step * torch.tensor(_STEPS)  # [N, bounds]
+        step /= _FANOUT
+        bounds = low + torch.tensor([step * n for n in range(_FANOUT)])  # [N, bounds]
         below = (values.unsqueeze(1) < bounds.unsqueeze(2)).to(torch.float32).sum(dim=2)
         low = low + step * ((below <= rank).to(torch.float32).sum(dim=1, keepdim=True) - 1.0)
     return torch.where(values >= low, values, torch.full_like(values, 2.0)).amin(dim=1)

@@ -1,7 +1,4 @@
-"""Every exit policy is computed inside the exported graph in floating point as eager PyTorch computes it.
-
-In int8 only `mean` is: LiteRT's quantizer and XNNPACK's take the others' operators apart, and the export says so.
-"""
+"""Every exit policy is computed inside the exported graph, by every exporter that runs here, as eager PyTorch does."""
 
 from pathlib import Path
 
@@ -30,6 +27,8 @@ POLICIES = {
 }
 FORMS = (
     pytest.param("executorch", "fp32", ".pte", id="executorch-fp32"),
+    pytest.param("litert", "int8", ".tflite", id="litert-int8"),
+    pytest.param("executorch", "int8", ".pte", id="executorch-int8", marks=pytest.mark.slow),
     pytest.param("litert", "fp32", ".tflite", id="litert-fp32", marks=pytest.mark.slow),
     pytest.param("coreml", "fp32", ".mlpackage", id="coreml-fp32", marks=pytest.mark.slow),
     pytest.param("coreml", "fp16", ".mlpackage", id="coreml-fp16", marks=pytest.mark.slow),

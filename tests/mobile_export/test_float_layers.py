@@ -145,8 +145,8 @@ def test_a_quantiser_that_keeps_another_number_of_layers_is_refused(
 ) -> None:
     mixed = replace(converted, programs=(replace(converted.programs[0], float_layers=(HARMED,)),
                                          *converted.programs[1:]))
-    whole = quantize._instructions(())
-    monkeypatch.setattr(quantize, "_instructions", lambda _: whole)
+    whole = quantize._instructions((), ())
+    monkeypatch.setattr(quantize, "_instructions", lambda kept, tails: whole)
     with pytest.raises(VerificationError, match=r"0 convolution\(s\) are in floating point, 1 were to be"):
         mixed.export(monkeypatch, tmp_path / "x.tflite")
 
