@@ -15,6 +15,7 @@ from device_profiler.emulator.phone_profile import PhoneProfile, load_profile
 from device_profiler.emulator.registry import (
     LOG_FILE,
     SPEC_FILE,
+    STATE_FILE,
     EmulatedPhone,
     PhoneSpec,
     list_phones,
@@ -97,10 +98,11 @@ def _wait_until_up(folder: Path) -> EmulatedPhone:
     deadline = time.monotonic() + BOOT_TIMEOUT_S
     phone: EmulatedPhone | None = None
     while time.monotonic() < deadline:
+        was_written = (folder / STATE_FILE).exists()  # asked first: it may be written in between
         phone = read_state(folder)
         if phone and _answers(phone.address):
             return phone
-        if phone is None and (folder / "phone.json").exists():
+        if phone is None and was_written:
             raise DeviceError(f"the emulated phone ended at its start: {_last_messages(folder)}")
         time.sleep(0.1)
     raise DeviceError(f"the emulated phone did not answer within {BOOT_TIMEOUT_S:.0f} s ({_last_messages(folder)}); "

@@ -140,6 +140,7 @@ def test_no_compiler_at_all_is_told_with_what_to_install(commands: Path) -> None
         build_runner("executorch")
 
 
+@pytest.mark.slow
 def test_doctor_prepares_the_runners_without_apt(commands: Path, cross: Compiler) -> None:
     install_compiler(cross, commands)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -1,6 +1,7 @@
 """Errors about backbones, weights, checkpoints and data, raised by networks that can't be cut, files that don't fit."""
 
 import json
+import urllib.request
 from pathlib import Path
 
 import msgspec
@@ -59,6 +60,9 @@ def weights_that_can_not_be_downloaded(folder: Path, patch: pytest.MonkeyPatch) 
     patch.setenv("TORCH_HOME", str(folder))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         patch.setenv(name, NOWHERE)
+    for name in ("no_proxy", "NO_PROXY"):
+        patch.delenv(name, raising=False)
+    patch.setattr(urllib.request, "_opener", None)  # an earlier test's, which knows no proxy
     load_published_weights(open_network("mobilenet_v3_small", 32, 2))
 
 
