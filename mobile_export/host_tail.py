@@ -1,4 +1,4 @@
-"""What follows a softmax or an argmax in a graph: the confidence and the labels, a share of a percent of the work.
+"""What follows a softmax or an argmax in a graph: the exit policy's confidence, and the labels.
 
 Delegates lack part of these operators and take others between them, and would then wait for the host in the middle. So
 the tail stays beside the delegate as one piece, and in floating point.

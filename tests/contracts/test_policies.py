@@ -1,4 +1,4 @@
-"""Every exit policy is computed inside the exported graph, by every exporter that runs here, as eager PyTorch does."""
+"""Every exit policy is computed inside the exported graph as eager PyTorch does: by XNNPACK, LiteRT and Core ML."""
 
 from pathlib import Path
 
