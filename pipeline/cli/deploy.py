@@ -1,8 +1,10 @@
 """`deploy`: the whole way, from data to a verified bundle for one target."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from pipeline.app_options import add_app_arguments, app_options_from
+from pipeline.cli.farm_place import add_farm_arguments, farm_store, refuse_local_choices
 from pipeline.cli.network import (
     add_design_arguments,
     add_device_arguments,
@@ -14,6 +16,10 @@ from pipeline.cli.network import (
 from pipeline.exact_search.objective import add_objective_arguments, objective_from
 from pipeline.mixed_precision_options import add_mixed_precision_arguments, max_int8_drop_from
 from pipeline.promise import add_promise_arguments, promise_from
+
+if TYPE_CHECKING:
+    from pipeline.deployment import Deployment, DeployRequest
+    from pipeline.workspace import Workspace
 
 HELP = "train, profile, search, export and verify: the best model for a phone, with proof"
 
@@ -28,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_mixed_precision_arguments(parser)
     add_app_arguments(parser)
     add_device_arguments(parser)
+    add_farm_arguments(parser)
 
 
 def handle(arguments: argparse.Namespace) -> int:
@@ -42,11 +49,14 @@ def handle(arguments: argparse.Namespace) -> int:
             "deploy ships budgeted and adaptive configurations; anytime ones are found by `search --setting anytime`: "
             "choose --setting adaptive or budgeted"
         )
+    if arguments.farm:
+        refuse_local_choices(arguments, "device")
+        farm_store(arguments.store)
     quiet_vendors(arguments.verbose)
     request = network_request(arguments)
     from pipeline.cli.output import emit
     from pipeline.cli.parser import resolved_options, write_options
-    from pipeline.deploying import deploy, result_json, result_lines
+    from pipeline.deploying import result_json, result_lines
     from pipeline.deployment import DeployRequest
 
     workspace = open_workspace(arguments, target.name)
@@ -56,6 +66,20 @@ def handle(arguments: argparse.Namespace) -> int:
         target, request, objective, promise, app, arguments.device, arguments.require_device, options, arguments.store,
         max_int8_drop,
     )
-    deployment = deploy(asked, workspace)
+    deployment = _deployed(asked, workspace, arguments)
     emit(result_json(deployment, workspace), result_lines(deployment), arguments.json)
     return 0
+
+
+def _deployed(asked: "DeployRequest", workspace: "Workspace", arguments: argparse.Namespace) -> "Deployment":
+    """On a phone at hand, or on one of a farm.
+
+    Raises: as `pipeline.deploying.deploy`.
+    """
+    from pipeline.deploying import deploy
+
+    if not arguments.farm:
+        return deploy(asked, workspace)
+    from pipeline.cli.deploying_farm import deploy_on_farm
+
+    return deploy_on_farm(asked, workspace, arguments.farm, arguments.credentials)
