@@ -6,33 +6,31 @@ refuses; see device_profiler/migrations). Which database: what is given, else th
 in the cache.
 """
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import msgspec
-from sqlalchemy import Select, create_engine, event, insert, select
-from sqlalchemy.engine import URL, Connection, Engine, Row, make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import Select, func, insert, select, text
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.exc import SQLAlchemyError
 
 from device_profiler.claims import Claim, rows_to_write, take_claim
 from device_profiler.errors import InputError
-from device_profiler.files import cache_folder
 from device_profiler.measurement import Measurement, Provenance
-from device_profiler.store_schema import SCHEMA_VERSION, measurements, prepare, schema_of, workloads
+from device_profiler.store_engine import open_engine, reading, reason, was_cut
+from device_profiler.store_schema import measurements, workloads
 from device_profiler.workload import Operator
 
-PLACE_VARIABLE = "MESS_STORE"
 PROTOCOL = "protocol"
 """Under this name `Measurement.versions` holds the protocol's version."""
-_BUSY_TIMEOUT_S = 60
-_CONNECT_TIMEOUT_S = 15
 _ROWS_AT_ONCE = 200
-_READ_ONLY = "read_only"
+_TRIES = 3
+Answer = TypeVar("Answer")
+_FIRST = text("INSERT INTO workloads (key, operators) VALUES (:key, :operators) ON CONFLICT (key) DO NOTHING")
+"""Another process may have been first, with the same."""
 
 
 class StoredMeasurement(msgspec.Struct, frozen=True):
@@ -53,7 +51,7 @@ class Store:
     """
 
     def __init__(self, place: Path | str | None = None) -> None:
-        self._engine = _open(_url(place or os.environ.get(PLACE_VARIABLE) or None))
+        self._engine = open_engine(place)
 
     def __enter__(self) -> Self:
         return self
@@ -90,8 +88,7 @@ class Store:
             .order_by(measurements.c.id.desc())
             .limit(1)
         )
-        with self._reading() as connection:
-            record = connection.execute(question).scalar_one_or_none()
+        record = self._read(lambda connection: connection.execute(question).scalar_one_or_none())
         return None if record is None else self._decoded(record)
 
     def find(
@@ -129,13 +126,18 @@ class Store:
             InputError: as `add`.
             ClaimLostError: a later try of the claim's job has begun.
         """
-        rows: Sequence[Mapping[str, object]] = [_row(measurement) for measurement in taken]
-        with self._writing() as connection:
-            if claim:
-                rows = rows_to_write(connection, claim, rows)
-            if rows:
-                connection.execute(insert(measurements), list(rows))
-        return len(rows)
+        rows = [_row(measurement) for measurement in taken]
+        newest = self._read(lambda connection: connection.execute(select(func.max(measurements.c.id))).scalar_one())
+
+        def write(connection: Connection, again: bool) -> int:
+            new = rows_to_write(connection, claim, rows) if claim else rows
+            if again:  # the server may have gone after it had written
+                new = _missing(connection, newest or 0, new)
+            if new:
+                connection.execute(insert(measurements), list(new))
+            return len(new)
+
+        return self._write(write)
 
     def claim(self, job: str) -> Claim:
         """Begin the next try of `job`: earlier ones no longer write.
@@ -143,13 +145,12 @@ class Store:
         Raises:
             InputError: the database can't be written.
         """
-        with self._writing() as connection:
-            return take_claim(connection, job)
+        return self._write(lambda connection, again: take_claim(connection, job))
 
     def operators(self, key: str) -> tuple[Operator, ...] | None:
         """The operators behind `key`, in order of execution, or None where nobody kept them. Raises: as `get`."""
-        with self._reading() as connection:
-            kept = connection.execute(select(workloads.c.operators).where(workloads.c.key == key)).scalar_one_or_none()
+        question = select(workloads.c.operators).where(workloads.c.key == key)
+        kept = self._read(lambda connection: connection.execute(question).scalar_one_or_none())
         return None if kept is None else self._decoded_operators(kept)
 
     def keep_operators(self, key: str, operators: Sequence[Operator]) -> None:
@@ -160,37 +161,46 @@ class Store:
         """
         if self.operators(key) is not None:
             return
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(workloads), {"key": key, "operators": msgspec.json.encode(operators)})
-        except IntegrityError:
-            return  # another process was first, with the same
-        except SQLAlchemyError as error:
-            raise self._refused("written", error) from error
+        row = {"key": key, "operators": msgspec.json.encode(operators)}
+        self._write(lambda connection, again: connection.execute(_FIRST, row))
 
     def _rows(self, question: Select[int, datetime, bytes]) -> Sequence[Row[int, datetime, bytes]]:
         """One page: between pages no lock is held, so others can write."""
-        with self._reading() as connection:
-            return connection.execute(question).all()
+        return self._read(lambda connection: connection.execute(question).all())
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        try:
-            with _reading(self._engine) as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise self._refused("read", error) from error
+    def _read(self, work: Callable[[Connection], Answer]) -> Answer:
+        """What `work` reads; begun anew where the server goes meanwhile."""
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        try:
+        def once(again: bool) -> Answer:
+            with reading(self._engine) as connection:
+                return work(connection)
+
+        return self._done("read", once)
+
+    def _write(self, work: Callable[[Connection, bool], Answer]) -> Answer:
+        """`work(connection, again)` in a transaction; `again` where the server went while an earlier try wrote.
+
+        Raises:
+            InputError: the database can't be written.
+        """
+
+        def once(again: bool) -> Answer:
             with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise self._refused("written", error) from error
+                return work(connection, again)
+
+        return self._done("written", once)
+
+    def _done(self, doing: str, once: Callable[[bool], Answer]) -> Answer:
+        for left in reversed(range(_TRIES)):
+            try:
+                return once(left < _TRIES - 1)
+            except SQLAlchemyError as error:
+                if not left or not was_cut(error):
+                    raise self._refused(doing, error) from error
+        raise AssertionError("the last try returns or raises")
 
     def _refused(self, doing: str, error: SQLAlchemyError) -> InputError:
-        return InputError(f"the store {self.place} can't be {doing}: {_reason(error)}; see whether it is there and "
+        return InputError(f"the store {self.place} can't be {doing}: {reason(error)}; see whether it is there and "
                           "writable, or give another one (--store)")
 
     def _decoded(self, record: bytes) -> Measurement:
@@ -210,6 +220,14 @@ class Store:
                           "another version wrote it; update this program or give another store (--store)")
 
 
+def _missing(
+    connection: Connection, newest: int, rows: Sequence[Mapping[str, object]]
+) -> list[Mapping[str, object]]:
+    """Those of `rows` that were not written since `newest` was the newest row."""
+    there = set(connection.execute(select(measurements.c.record).where(measurements.c.id > newest)).scalars())
+    return [row for row in rows if row["record"] not in there]
+
+
 def _row(measurement: Measurement) -> dict[str, object]:
     """The row of a measurement: the record, and the columns by which it is asked for."""
     if PROTOCOL not in measurement.versions:
@@ -227,73 +245,3 @@ def _row(measurement: Measurement) -> dict[str, object]:
         "actual_unit": measurement.actual_unit,
         "median_ns": measurement.median_ns,
     }
-
-
-def _url(place: Path | str | None) -> URL:
-    if place is None:
-        place = cache_folder() / "measurements.sqlite"
-    if isinstance(place, str) and "://" in place:
-        try:
-            return _with_driver(make_url(place))
-        except (ArgumentError, ValueError) as error:
-            scheme = place.split("://", 1)[0]
-            raise InputError(f"the store {scheme}://... is no database URL; write sqlite:///FILE or "
-                             "postgresql://USER@HOST/DATABASE") from error
-    path = Path(place)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the store {path} can't be opened: {error.strerror}; give another one (--store)") from error
-    return URL.create("sqlite", database=str(path))
-
-
-def _with_driver(url: URL) -> URL:
-    """PostgreSQL by psycopg, whatever SQLAlchemy takes by default."""
-    return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
-
-
-def _open(url: URL) -> Engine:
-    try:
-        if _is_sqlite(url):
-            engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
-            event.listen(engine, "connect", _leave_transactions_to_us)
-            event.listen(engine, "begin", _begin)
-        else:
-            engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_TIMEOUT_S})
-        _bring_up_to_date(engine)
-    except ModuleNotFoundError as error:
-        raise InputError(f"the store {url} wants the Python package {error.name}: "
-                         "pip install 'mess-deploy[lab]'") from error
-    except (SQLAlchemyError, NoSuchModuleError) as error:
-        raise InputError(f"the store {url} can't be opened: {_reason(error)}; give another one, or mend it") from error
-    return engine
-
-
-def _bring_up_to_date(engine: Engine) -> None:
-    """Look first: only a database that has to change is locked and written."""
-    with _reading(engine) as connection:
-        if schema_of(connection) == SCHEMA_VERSION:
-            return
-    with engine.begin() as connection:
-        prepare(connection, str(engine.url))
-
-
-def _reading(engine: Engine) -> Connection:
-    return engine.connect().execution_options(**{_READ_ONLY: True})
-
-
-def _leave_transactions_to_us(connection: object, record: object) -> None:
-    connection.isolation_level = None  # type: ignore[attr-defined]
-
-
-def _begin(connection: Connection) -> None:
-    """Who writes takes the lock at once: a transaction that first reads and then writes could not wait for it."""
-    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(_READ_ONLY) else "BEGIN IMMEDIATE")
-
-
-def _is_sqlite(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite"
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0][:200]

@@ -31,30 +31,66 @@ class Programs:
     environment: Mapping[str, str]
 
 
+@dataclass
+class Server:
+    """A server in `folder` that listens on `host`:`port`."""
+
+    programs: Programs
+    folder: Path
+    owner: str | None
+    host: str
+    port: int
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        """Without a database: "postgresql://USER@HOST:PORT"."""
+        return f"postgresql://mess@{self.host}:{self.port}"
+
+    def start(self) -> None:
+        """Raises NoServerError where it does not start."""
+        log = self.folder / "log"
+        with log.open("wb") as stream:
+            self.process = _start(self.programs, self.owner, self.folder, (self.host, self.port), stream.fileno())
+        _wait(self.process, log)
+
+    def stop(self) -> None:
+        """PostgreSQL's fast shutdown: clients are cut off."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(timeout=30)
+
+
 @contextmanager
-def running_server() -> Iterator[str]:
-    """URL of a server without databases of its own ("postgresql://USER@HOST:PORT"); it ends with the block.
+def server(host: str = "127.0.0.1") -> Iterator[Server]:
+    """A server without databases of its own that takes everybody who reaches `host`; it ends with the block.
 
     Raises:
         NoServerError: there is none here and none can be fetched.
     """
     folder = Path(tempfile.mkdtemp(prefix="mess-postgresql-"))
-    process: subprocess.Popen[bytes] | None = None
+    made: Server | None = None
     try:
         programs = _programs(folder)
         owner = _give_away(folder)
         _run(programs, owner, "initdb", "-D", f"{folder}/data", "-U", "mess", "-A", "trust", "-E", "UTF8", "-N",
              "--locale=C")
-        port = _free_port()
-        with (folder / "log").open("wb") as log:
-            process = _start(programs, owner, folder, port, log.fileno())
-        _wait(process, port, folder / "log")
-        yield f"postgresql://mess@127.0.0.1:{port}"
+        with (folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet trust\n")
+        made = Server(programs, folder, owner, host, _free_port(host))
+        made.start()
+        yield made
     finally:
-        if process is not None:
-            process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown: clients are cut off
-            process.wait(timeout=30)
+        if made:
+            made.stop()
         shutil.rmtree(folder)
+
+
+@contextmanager
+def running_server() -> Iterator[str]:
+    """URL of a `server` on loopback. Raises: as `server`."""
+    with server() as running:
+        yield running.url
 
 
 def _programs(folder: Path) -> Programs:
@@ -90,8 +126,10 @@ def _run(programs: Programs, owner: str | None, name: str, *arguments: str) -> N
         raise NoServerError(f"{name} failed: {done.stderr.strip()[-300:]}")
 
 
-def _start(programs: Programs, owner: str | None, folder: Path, port: int, log: int) -> subprocess.Popen[bytes]:
-    settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off",
+def _start(
+    programs: Programs, owner: str | None, folder: Path, where: tuple[str, int], log: int
+) -> subprocess.Popen[bytes]:
+    settings = {"listen_addresses": where[0], "port": where[1], "unix_socket_directories": "", "fsync": "off",
                 "shared_buffers": "16MB", "max_connections": 30, "jit": "off", "timezone": "Asia/Kolkata"}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return subprocess.Popen([programs.folder / "postgres", "-D", folder / "data", *options], cwd="/", user=owner,
@@ -102,7 +140,7 @@ def _environment(programs: Programs) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "LC_ALL": "C", **programs.environment}
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait(process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         if b"ready to accept connections" in log.read_bytes():
@@ -111,8 +149,8 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     raise NoServerError(f"the PostgreSQL server did not start: {log.read_text()[-300:]}")
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port

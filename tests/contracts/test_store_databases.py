@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import msgspec
+import postgresql_server
 import pytest
 from measurement_example import ONE
 from postgresql_server import NoServerError, running_server
@@ -24,6 +27,7 @@ from device_profiler.workload import Operator
 OPERATOR = Operator("CONV_2D", 100, 10, 20, 30, True)
 WRITER = """
 import sys
+import threading
 import msgspec
 from device_profiler.measurement import Measurement
 from device_profiler.store import Store
@@ -36,6 +40,7 @@ for number in range(10):
 
 TRIER = """
 import sys
+import threading
 import msgspec
 from device_profiler.claims import ClaimLostError
 from device_profiler.measurement import Measurement
@@ -250,3 +255,52 @@ class TestPostgresql(StoreContract):
                                         "WHERE pid <> pg_backend_pid() AND datname = current_database()"))
             store.add(ONE)
             assert len(list(store.find())) == 2
+
+    def test_a_server_that_is_started_again_is_waited_for(self) -> None:
+        """A store that is open goes on when it is back; what is asked meanwhile waits."""
+        try:
+            with postgresql_server.server() as own, Store(f"{own.url}/postgres") as store:
+                store.add(ONE)
+                own.stop()
+                back = threading.Timer(2.0, own.start)
+                back.start()
+                store.add(changed(key="meanwhile"))
+                back.join()
+                assert [kept.measurement.key for kept in store.find()] == [ONE.key, "meanwhile"]
+        except NoServerError as error:
+            pytest.skip(str(error))
+
+    def test_what_was_written_when_the_server_went_is_not_written_again(
+        self, place: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The connection is cut between the commit and its answer: nobody can tell whether it was written."""
+        with Store(place) as store:
+            dialect = store._engine.dialect
+            commit, cut = dialect.do_commit, list[str]()
+
+            def cut_once(connection: Any) -> None:
+                commit(connection)
+                if not cut:
+                    cut.append("here")
+                    connection.dbapi_connection.close()
+                    raise dialect.loaded_dbapi.OperationalError("the server closed the connection")
+
+            monkeypatch.setattr(dialect, "do_commit", cut_once)
+            store.add_all([ONE, changed(key="other")])
+            assert cut and [kept.measurement.key for kept in store.find()] == [ONE.key, "other"]
+
+    def test_a_write_that_was_cut_is_done_again(self, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        with Store(place) as store:
+            dialect = store._engine.dialect
+            commit, cut = dialect.do_commit, list[str]()
+
+            def cut_once(connection: Any) -> None:
+                if not cut:
+                    cut.append("here")
+                    connection.dbapi_connection.close()
+                    raise dialect.loaded_dbapi.OperationalError("the server closed the connection")
+                commit(connection)
+
+            monkeypatch.setattr(dialect, "do_commit", cut_once)
+            store.add(ONE)
+            assert cut and [kept.measurement.key for kept in store.find()] == [ONE.key]
