@@ -154,6 +154,4 @@ def _of_these_weights(one: Ended, weights: str) -> Ended:
 
 def _finished(one: Ended, run: Path, weights: str) -> Finished:
     bundle = read_bundle(one.run / "deployment")
-    file = bundle.artifact_path
-    size = sum(path.stat().st_size for path in ([file] if file.is_file() else file.rglob("*")) if path.is_file())
-    return Finished(one.target, bundle.folder.relative_to(run), bundle.manifest, size, weights)
+    return Finished(one.target, bundle.folder.relative_to(run), bundle.manifest, weights)

@@ -93,12 +93,11 @@ class BundleIndex(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Finished:
-    """A target's bundle: its folder relative to the index, its manifest, the file's size, the hash of its weights."""
+    """A target's bundle: its folder relative to the index, its manifest, the SHA-256 of the weights in it."""
 
     target: Target
     folder: Path
     manifest: Manifest
-    size_bytes: int
     checkpoint: str
 
 
@@ -132,12 +131,12 @@ def group_name(soc: str) -> str:
 
 
 def _bundle(one: Finished) -> IndexedBundle:
-    target, manifest = one.target, one.manifest
+    target, manifest, artifact = one.target, one.manifest, one.manifest.artifact
     shipped = _shipped(manifest)
     return IndexedBundle(
         target=target.name, device=target.device, unit=target.unit, runtime=target.runtime, precision=target.precision,
-        bundle=one.folder.as_posix(), file=manifest.artifact.path, sha256=manifest.artifact.sha256,
-        size_bytes=one.size_bytes, expected=_latency(manifest.latency.expected), worst=_latency(manifest.latency.worst),
+        bundle=one.folder.as_posix(), file=artifact.path, sha256=artifact.sha256, size_bytes=artifact.size_bytes,
+        expected=_latency(manifest.latency.expected), worst=_latency(manifest.latency.worst),
         miou=shipped.miou, images=shipped.images, checkpoint=one.checkpoint, warnings=manifest.warnings,
     )  # fmt: skip
 
