@@ -49,6 +49,13 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _SUFFIXES.get(self.runtime, ".pte")
 
 
+class SocName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A system on chip as Android names it: Build.SOC_MANUFACTURER and Build.SOC_MODEL, to the letter."""
+
+    manufacturer: str
+    model: str
+
+
 class Unreached(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A unit of a phone that no exporter reaches: `why`, and the targets of the same phone that there are."""
 
@@ -80,6 +87,7 @@ class _Phone(msgspec.Struct, forbid_unknown_fields=True):
     npu: _Unit
     emulated: str | None = None
     properties: dict[str, str] = {}
+    soc_names: tuple[SocName, ...] = ()
 
     def unit(self, name: Unit) -> _Unit:
         return {"cpu": self.cpu, "gpu": self.gpu, "npu": self.npu}[name]
@@ -124,6 +132,12 @@ def _target(phone: _Phone, name: Unit, precision: Precision) -> Target:
         benchmark_flags=unit.benchmark_flags,
         untimed=reasons[unit.untimed] if unit.untimed else "",
     )
+
+
+def soc_names(target: Target) -> tuple[SocName, ...]:
+    """Every name under which phones with the target's chip tell it to Android apps, the usual one first; Apple's have
+    none. Not a field of `Target`, which travels in manifests and cache keys: a name learnt later changes neither."""
+    return next((phone.soc_names for phone in _file().phone if phone.soc == target.soc and phone.soc_names), ())
 
 
 @cache

@@ -18,6 +18,7 @@ from pipeline import FUNCTIONS, api, exit_statistics
 from pipeline.__main__ import ACTIONS, VERBS, usage, verb_module
 from pipeline.cli.parser import NOT_IN_FILES, verb_parser
 from pipeline.exact_search.configuration import Front, SearchResult
+from pipeline.fleet import index
 from pipeline.latency_table import LatencyTable
 from pipeline.run_report.record import RunReport
 
@@ -81,15 +82,19 @@ def _default(action: argparse.Action) -> str:
 
 def config_page() -> str:
     """Every key of a configuration file, with the commands that take it."""
-    keys: dict[str, tuple[str, str, str, list[str]]] = {}
+    keys: dict[str, tuple[dict[str, None], str, str, list[str]]] = {}
     for command in commands():
         for action in command.parser._actions:
             if action.dest in NOT_IN_FILES or not action.option_strings:
                 continue
             key = action.dest.replace("_", "-")
-            kind = _kind(action)
-            keys.setdefault(key, (kind, _default(action), action.help or "", []))[3].append(command.words)
-    rows = [(f"`{key}`", kind, default, about, ", ".join(verbs)) for key, (kind, default, about, verbs) in keys.items()]
+            row = keys.setdefault(key, ({}, _default(action), action.help or "", []))
+            row[0][_kind(action)] = None
+            row[3].append(command.words)
+    rows = [
+        (f"`{key}`", " or ".join(kinds), default, about, ", ".join(verbs))
+        for key, (kinds, default, about, verbs) in keys.items()
+    ]
     return (
         f"{MADE}# Configuration files\n\n"
         "`--config FILE.toml` reads options from a file; keys are the flags without the dashes in front, values of the "
@@ -131,6 +136,9 @@ def files_page() -> str:
         "## `search --json`\n\n", _types(SearchResult, level=3),
         "## `search --front --json` and `front.json`\n\n", _types(Front, level=3),
         "## `report.json`\n\n", _types(RunReport, level=3),
+        "## `index.json` of a fleet\n\n",
+        f"Schema {index.SCHEMA}; [what it is for](../fleet-index.md). As JSON Schema: `docs/index.schema.json` in the "
+        "repository.\n\n", _types(index.BundleIndex, level=3),
         "## `targets --json`\n\n", _types(targets.Target, level=3),
     ]  # fmt: skip
     return "".join(parts)

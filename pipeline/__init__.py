@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipeline.api import compare as compare
     from pipeline.api import deploy as deploy
+    from pipeline.api import deploy_fleet as deploy_fleet
     from pipeline.api import devices as devices
     from pipeline.api import doctor as doctor
     from pipeline.api import evaluate as evaluate
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from pipeline.api import train as train
 
 FUNCTIONS = (
-    "compare", "deploy", "devices", "doctor", "evaluate", "export", "front", "profile", "profile_phones",
-    "report", "run", "search", "self_check", "sustain", "targets", "train",
+    "compare", "deploy", "deploy_fleet", "devices", "doctor", "evaluate", "export", "front", "profile",
+    "profile_phones", "report", "run", "search", "self_check", "sustain", "targets", "train",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from device_profiler.errors import InputError
 from pipeline.api_calls import command
 from pipeline.api_results import (
     Deployed,
+    DeployedFleet,
     Exported,
     Found,
     Profiled,
@@ -89,6 +90,60 @@ def deploy(
 
     manifest = msgspec.convert({k: v for k, v in result.items() if k not in ("run", "reused")}, Manifest)
     return Deployed(Path(result["run"]), manifest, _reused(result), "\n".join(emitted.lines))
+
+
+class DeployOptions(TypedDict, total=False):
+    """The keywords of `deploy`, for the function that passes them on."""
+
+    data: str | None
+    preset: Preset | None
+    backbone: str | None
+    size: str | None
+    checkpoint: File | None
+    heads: Sequence[str]
+    weights: File | None
+    policy: str | None
+    setting: Setting | None
+    max_latency: str | None
+    max_worst_latency: str | None
+    min_miou: float | None
+    max_drop: str | None
+    max_cost: float | None
+    max_worst_cost: float | None
+    deadline: Sequence[str]
+    max_exits: int | None
+    threshold_grid: int | None
+    time_limit: str | None
+    risk: float | None
+    delta: float | None
+    risk_method: RiskMethod | None
+    max_int8_drop: str | None
+    input: InputForm | None
+    exit_margin: float | None
+    label_frames: int | None
+    device: str | None
+    require_device: bool
+    store: str | None
+    run: File | None
+    config: File | None
+    verbose: bool
+
+
+def deploy_fleet(targets: Sequence[str], **options: Unpack[DeployOptions]) -> DeployedFleet:
+    """A bundle for every target from one checkpoint (`deploy --fleet`), and their index by SoC.
+
+    A target that fails is told in `index.failed` and costs the others nothing; what stops all of them is raised.
+    """
+    emitted = command("deploy", {**options, "target": tuple(targets), "fleet": True})
+    result = cast(dict[str, Any], emitted.result)
+    import msgspec
+
+    from pipeline.fleet.index import BundleIndex
+
+    comparison, pack = (Path(result[name]) if result[name] else None for name in ("comparison", "ai_pack"))
+    reused = {name: tuple(Reuse(**row) for row in rows) for name, rows in result["reused"].items()}
+    index = msgspec.convert(result, BundleIndex)
+    return DeployedFleet(Path(result["run"]), index, comparison, pack, reused, "\n".join(emitted.lines))
 
 
 def train(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mobile_export.manifest import Certificate, Manifest
     from pipeline.checkpoint import TrainingRecord
     from pipeline.exact_search.configuration import Configuration
+    from pipeline.fleet.index import BundleIndex
     from pipeline.model import ModelSpec
 
 
@@ -44,6 +45,30 @@ class Deployed:
     def report(self) -> Path:
         """The page with the decision and why."""
         return self.run / "report.html"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class DeployedFleet:
+    """Deployments to several targets. `text`: the block that the command prints; `str()` gives it.
+
+    run: the fleet's run folder; that of a target is in it, under the target's name. index: as in index.json: the
+    bundles by SoC, and the targets that failed. comparison: the page with the runs side by side, where there are two.
+    ai_pack: the folder for Google Play, where a bundle is for one of its phones. reused: by target.
+    """
+
+    run: Path
+    index: "BundleIndex"
+    comparison: Path | None
+    ai_pack: Path | None
+    reused: dict[str, tuple[Reuse, ...]]
+    text: str
+
+    def bundle(self, target: str) -> Path:
+        """The folder that an app takes for a target's phones."""
+        return self.run / self.index.bundle(target).bundle
 
     def __str__(self) -> str:
         return self.text

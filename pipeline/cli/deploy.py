@@ -1,9 +1,10 @@
-"""`deploy`: the whole way, from data to a verified bundle for one target."""
+"""`deploy`: the whole way, from data to a verified bundle for one target; with --fleet for several."""
 
 import argparse
 from typing import TYPE_CHECKING
 
 from pipeline.app_options import add_app_arguments, app_options_from
+from pipeline.cli.deploy_targets import add_target_arguments, chosen_targets
 from pipeline.cli.farm_place import add_farm_arguments, farm_store, refuse_local_choices
 from pipeline.cli.network import (
     add_design_arguments,
@@ -13,7 +14,7 @@ from pipeline.cli.network import (
     open_workspace,
     quiet_vendors,
 )
-from pipeline.exact_search.objective import add_objective_arguments, objective_from
+from pipeline.exact_search.objective import Objective, add_objective_arguments, objective_from
 from pipeline.mixed_precision_options import add_mixed_precision_arguments, max_int8_drop_from
 from pipeline.promise import add_promise_arguments, promise_from
 
@@ -26,7 +27,7 @@ HELP = "train, profile, search, export and verify: the best model for a phone, w
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The target, then the shared groups."""
-    parser.add_argument("--target", required=True, metavar="NAME", help="see `python -m pipeline targets`")
+    add_target_arguments(parser)
     add_network_arguments(parser)
     add_design_arguments(parser)
     add_objective_arguments(parser)
@@ -39,16 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Deploy and print the result; argument errors come before any heavy import."""
-    from device_profiler.errors import InputError
-    from device_profiler.targets import timed_target
+    targets = chosen_targets(arguments)
+    if arguments.fleet:
+        from pipeline.cli.deploying_fleet import deploy_fleet
 
-    target, objective, promise = timed_target(arguments.target), objective_from(arguments), promise_from(arguments)
+        return deploy_fleet(arguments, targets)
+    target, objective, promise = targets[0], shipped_objective(arguments), promise_from(arguments)
     app, max_int8_drop = app_options_from(arguments, target), max_int8_drop_from(arguments, target)
-    if objective.setting == "anytime":
-        raise InputError(
-            "deploy ships budgeted and adaptive configurations; anytime ones are found by `search --setting anytime`: "
-            "choose --setting adaptive or budgeted"
-        )
     if arguments.farm:
         refuse_local_choices(arguments, "device")
         farm_store(arguments.store)
@@ -69,6 +67,23 @@ def handle(arguments: argparse.Namespace) -> int:
     deployment = _deployed(asked, workspace, arguments)
     emit(result_json(deployment, workspace), result_lines(deployment), arguments.json)
     return 0
+
+
+def shipped_objective(arguments: argparse.Namespace) -> Objective:
+    """The objective that the flags state.
+
+    Raises:
+        InputError: they contradict each other, or ask for configurations that are not shipped.
+    """
+    from device_profiler.errors import InputError
+
+    objective = objective_from(arguments)
+    if objective.setting == "anytime":
+        raise InputError(
+            "deploy ships budgeted and adaptive configurations; anytime ones are found by `search --setting anytime`: "
+            "choose --setting adaptive or budgeted"
+        )
+    return objective
 
 
 def _deployed(asked: "DeployRequest", workspace: "Workspace", arguments: argparse.Namespace) -> "Deployment":

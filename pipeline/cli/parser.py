@@ -44,15 +44,21 @@ def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
     early.add_argument("--config", type=Path)
     config = early.parse_known_args(words)[0].config
     defaults = file_options(parser, config) if config else {}
+    repeated = {a.dest for a in parser._actions if isinstance(a, argparse._AppendAction)}
     for action in parser._actions:
         if action.dest in defaults:
-            action.default, action.required = defaults[action.dest], False
+            # to a list that is a default argparse would add the words of the command line, which are to win
+            action.default = None if action.dest in repeated else defaults[action.dest]
+            action.required = False
     try:
         namespace = parser.parse_args(words)
     except PipelineError:
         raise
     except argparse.ArgumentError as error:
         raise InputError(str(error)) from None
+    for dest in repeated & defaults.keys():
+        if getattr(namespace, dest) is None:
+            setattr(namespace, dest, defaults[dest])
     if namespace.save_config:
         write_options(resolved_options(namespace), namespace.save_config)
     return namespace

@@ -24,7 +24,7 @@ from tests.provocations.folders import searches
 
 ROOT = Path(__file__).parents[2]
 UNMIRRORED = {"help", "json", "save_config"}
-STANDS_FOR = {"search": {"front"}, "profile": {"devices", "sustained", "part"}}
+STANDS_FOR = {"deploy": {"fleet"}, "search": {"front"}, "profile": {"devices", "sustained", "part"}}
 """By verb: flags that have a function of their own."""
 
 
@@ -37,10 +37,11 @@ def test_every_flag_has_a_keyword(verb: str) -> None:
     assert set(inspect.signature(getattr(api, verb)).parameters) == options(verb) - STANDS_FOR.get(verb, set())
 
 
-def test_what_is_passed_on_to_profile_has_its_types() -> None:
-    keywords = dict(inspect.signature(api.profile).parameters)
+@pytest.mark.parametrize(("function", "options"), [("profile", "ProfileOptions"), ("deploy", "DeployOptions")])
+def test_what_is_passed_on_has_its_types(function: str, options: str) -> None:
+    keywords = dict(inspect.signature(getattr(api, function)).parameters)
     del keywords["target"]
-    assert {name: given.annotation for name, given in keywords.items()} == get_type_hints(api.ProfileOptions)
+    assert {name: given.annotation for name, given in keywords.items()} == get_type_hints(getattr(api, options))
 
 
 def test_every_option_of_run_and_report_has_a_function() -> None:

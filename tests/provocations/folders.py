@@ -20,6 +20,7 @@ def configurations(folder: Path) -> None:
         "not_a_flag.toml": "target = 'pixel7-cpu'\nrequire-device = 3",
         "bad_number.toml": "max-exits = 'many'",
         "password.toml": "target = 'pixel7-cpu'\nstore = 'postgresql://lab:secret@db/measurements'",
+        "no_target.toml": "target = []",
         "bad_choice.toml": "target = 'pixel7-cpu'\nsetting = 'huge'",
     }
     for name, content in files.items():
