@@ -41,15 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     """Deploy and print the result; argument errors come before any heavy import."""
     targets = chosen_targets(arguments)
+    if arguments.farm:
+        refuse_local_choices(arguments, "device")
+        farm_store(arguments.store)
     if arguments.fleet:
         from pipeline.cli.deploying_fleet import deploy_fleet
 
         return deploy_fleet(arguments, targets)
     target, objective, promise = targets[0], shipped_objective(arguments), promise_from(arguments)
     app, max_int8_drop = app_options_from(arguments, target), max_int8_drop_from(arguments, target)
-    if arguments.farm:
-        refuse_local_choices(arguments, "device")
-        farm_store(arguments.store)
     quiet_vendors(arguments.verbose)
     request = network_request(arguments)
     from pipeline.cli.output import emit

@@ -39,7 +39,7 @@ def deploy_fleet(arguments: argparse.Namespace, targets: Sequence[Target]) -> in
     options = resolved_options(arguments)
     write_options(options, workspace.run / "config.toml")
     asked = FleetRequest(tuple(targets), request, promise, arguments.device, arguments.require_device, options, mixed,
-                         arguments.verbose, elsewhere=getattr(arguments, "farm", None) is not None)
+                         arguments.verbose, elsewhere=arguments.farm is not None)
     fleet = deploy_all(asked, workspace)
     emit(_result(fleet), _lines(fleet), arguments.json)
     for failed in fleet.index.failed:

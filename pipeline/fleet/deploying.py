@@ -85,7 +85,7 @@ def deploy_all(request: FleetRequest, workspace: Workspace) -> FleetDeployment:
                              request.verbose),
         workspace,
         at_once=host_at_once(),
-        phones_multiply=request.device == EMULATED or (request.device == AUTO and not attached_phones()),
+        phones_multiply=request.elsewhere or request.device == EMULATED or (request.device == AUTO and not attached_phones()),
     )  # fmt: skip
     found = absent | {one.target.name: one for one in ended}
     return _conclude([found[target.name] for target in request.targets], checkpoint, workspace)
