@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
 from device_profiler.adb_server import server_phones
 from device_profiler.emulator.phone import start_phone, stop_phone
 from device_profiler.emulator.phone_profile import load_profile
@@ -177,6 +179,13 @@ def matches(identity: DeviceIdentity, target: Target) -> bool:
     """Whether the phone reports the properties by which the target's phones are recognised; Apple's have none."""
     wanted = target.properties
     return bool(wanted) and all(identity.properties.get(key) == value for key, value in wanted.items())
+
+
+def tell_units_apart(device: Device) -> None:
+    """Emulated phones of one profile are the same phone; real ones are not."""
+    if not device.identity.emulated:
+        fingerprint = f"{device.identity.fingerprint} unit:{device.key}"
+        device.identity = msgspec.structs.replace(device.identity, fingerprint=fingerprint)
 
 
 def hold(device: Device, token: str | None = None, *, even_set_aside: bool = False) -> Device:

@@ -75,6 +75,8 @@ def deploy(
     device: str | None = None,
     require_device: bool = False,
     store: str | None = None,
+    farm: str | None = None,
+    credentials: File | None = None,
     run: File | None = None,
     config: File | None = None,
     verbose: bool = False,
@@ -122,6 +124,8 @@ class DeployOptions(TypedDict, total=False):
     device: str | None
     require_device: bool
     store: str | None
+    farm: str | None
+    credentials: File | None
     run: File | None
     config: File | None
     verbose: bool
@@ -175,6 +179,8 @@ def evaluate(
     size: str | None = None,
     policy: Sequence[str] = (),
     split: Split | None = None,
+    farm: str | None = None,
+    credentials: File | None = None,
     run: File | None = None,
     config: File | None = None,
     verbose: bool = False,

@@ -1,10 +1,11 @@
 """`deploy`: the ordered list of stages from data to a verified bundle."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import msgspec
 
-from device_profiler.device import Device, open_device
 from device_profiler.prediction import DeviceModel, load_model
-from device_profiler.store import Store
 from mobile_export.manifest import MixedPrecision
 from pipeline.bundling import make_bundle
 from pipeline.certificate import certificate_text, check_enough
@@ -19,7 +20,9 @@ from pipeline.exact_search.evaluate import routes
 from pipeline.mixed_precision import mixed_precision, mixed_precision_lines
 from pipeline.model import MultiExitModel, count_model
 from pipeline.network import Network, float_statistics, obtain_checkpoint, prepare_network, trained_model
-from pipeline.profiling import BackgroundProfile, Profile, ProfileRequest
+from pipeline.phone_work import PhoneWork, Profiling
+from pipeline.phone_work import open_phone as open_local_phone
+from pipeline.profiling import Profile
 from pipeline.proof import prove
 from pipeline.quantized_run import int8_statistics
 from pipeline.reporting import write_reports
@@ -29,8 +32,18 @@ from pipeline.workspace import Workspace
 
 PHONE_CHECKS_PER_EXIT = 2
 
+# Opens the phone of a deployment.
+OpenPhone = Callable[[DeployRequest], AbstractContextManager[PhoneWork]]
 
-def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
+
+def phone_here(request: DeployRequest) -> AbstractContextManager[PhoneWork]:
+    """The phone that the request names, at hand."""
+    return open_local_phone(
+        request.device, request.target, require_device=request.require_device, store=request.store
+    )
+
+
+def deploy(request: DeployRequest, workspace: Workspace, open_phone: OpenPhone = phone_here) -> Deployment:
     """Make the best deployment for a target, with proof; finished stages are kept and used again.
 
     Raises:
@@ -39,40 +52,39 @@ def deploy(request: DeployRequest, workspace: Workspace) -> Deployment:
         DeviceError: the phone is absent or failed.
         VerificationError: an export does not compute what the network computes, on this machine or on the phone.
     """
-    opened = open_device(request.device, request.target, require_device=request.require_device)
-    with opened as device, Store(request.store) as store:
-        _warn(device, request, workspace)
+    with open_phone(request) as phone:
+        _warn(phone, request, workspace)
         network = prepare_network(request.network, workspace)
         if request.promise:
             check_enough(len(network.source.certify), request.promise)
-        learned = _learn(network, request, device, workspace)
+        learned = _learn(network, request, phone, workspace)
         decision, doubted = _decide(network, learned, request, workspace)
         bench = Bench(
             learned.model, learned.checkpoint, network.policy, request.target, network.source.train,
             network.source.test, workspace, request.app.input, learned.mixed.names if learned.mixed else (),
         )
-        measure = measuring(bench, device, store, learned.statistics.test, learned.table)
+        measure = measuring(bench, phone, learned.statistics.test, learned.table)
         winner = best_whole(measure, learned.statistics.search, learned.table, decision, request.objective)
         reference, single = measure(decision.reference), measure(decision.strongest_single)
         proof = prove(winner.shipment, network.source, learned.statistics.test, workspace)
-        phone = bench.check_on_phone(winner.shipment, device, _probes(learned.statistics, winner))
+        checked = bench.check_on_phone(winner.shipment, phone, _probes(learned.statistics, winner))
         bundle = make_bundle(
             request, network, winner, reference, single, decision.certificate, learned.statistics, proof,
-            device.identity, workspace, learned.mixed,
+            phone.identity, workspace, learned.mixed,
         )
         deployment = Deployment(
-            request, device.identity, network, learned, decision, doubted, winner, reference, single, proof, phone,
+            request, phone.identity, network, learned, decision, doubted, winner, reference, single, proof, checked,
             bundle, workspace.run,
         )
     write_reports(deployment, workspace)
     return deployment
 
 
-def _learn(network: Network, request: DeployRequest, device: Device, workspace: Workspace) -> Learned:
+def _learn(network: Network, request: DeployRequest, phone: PhoneWork, workspace: Workspace) -> Learned:
     """Train (or reuse) and evaluate while another process profiles the parts; writes the search's two files."""
     mixed = _mixed_precision(network, request, workspace)
     kept = mixed.names if mixed else ()
-    with BackgroundProfile(_profile_request(network, request, device, kept)) as profiling:
+    with phone.profiling(network.spec, network.policy, kept) as profiling:
         checkpoint = obtain_checkpoint(network, workspace)
         model = trained_model(checkpoint)
         statistics = _statistics(network, checkpoint, model, request, kept, workspace)
@@ -105,33 +117,23 @@ def _decide(
     return decision, doubted
 
 
-def _warn(device: Device, request: DeployRequest, workspace: Workspace) -> None:
+def _warn(phone: PhoneWork, request: DeployRequest, workspace: Workspace) -> None:
     """What every output of the run has to say of the phone."""
-    if device.warning:
-        workspace.warn(device.warning)
-    elif device.identity.emulated:
+    if phone.warning:
+        workspace.warn(phone.warning)
+    elif phone.identity.emulated:
         workspace.warn(
-            f"{device.identity.address} is an emulated {device.identity.model}: its CPU times are estimates of a "
+            f"{phone.identity.address} is an emulated {phone.identity.model}: its CPU times are estimates of a "
             "virtual clock, not measurements"
         )
-    if request.target.device_model and device.identity.emulated:
+    if request.target.device_model and phone.identity.emulated:
         workspace.warn(
             f"{request.target.unit.upper()} latencies are predicted by the device model {request.target.device_model}, "
             "whose parameters are partly assumed; outputs come from the same file on the emulated phone's CPU"
         )
 
 
-def _profile_request(
-    network: Network, request: DeployRequest, device: Device, float_layers: tuple[str, ...]
-) -> ProfileRequest:
-    token = device.lease.token if device.lease else None
-    return ProfileRequest(
-        network.spec, network.policy, request.target, device.identity.address, token, request.store,
-        float_layers=float_layers,
-    )
-
-
-def _wait(profiling: BackgroundProfile, workspace: Workspace) -> Profile:
+def _wait(profiling: Profiling, workspace: Workspace) -> Profile:
     with (
         workspace.timed("profiling (after training)", beside="training"),
         workspace.progress.task("profiling parts on the phone", 1) as advance,

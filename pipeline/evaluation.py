@@ -53,7 +53,7 @@ def evaluate_policies(
     batch: int = BATCH,
 ) -> tuple[ExitStatistics, ...]:
     """As `evaluate`, under each of `policies` (`agreement` among them): they share one pass and the overlaps."""
-    _check_split(model, split)
+    check_split(model.spec, split)
     spec = model.spec
     counts = Counts.empty(spec, len(split))
     confidences = [counts.confidence, *(np.zeros_like(counts.confidence) for _ in policies[1:])]
@@ -102,11 +102,12 @@ def to_images(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(images.astype(np.float32)).permute(0, 3, 1, 2)
 
 
-def _check_split(model: MultiExitModel, split: Split) -> None:
+def check_split(spec: ModelSpec, split: Split) -> None:
+    """Raises InputError where the split is empty or its images are not of the network's size."""
     if not len(split):
         raise InputError(f"the split {split.name} has no images")
-    if split.masks.shape[1:] != model.spec.size:
-        raise InputError(f"images of size {split.masks.shape[1:]} given, the network takes {model.spec.size}")
+    if split.masks.shape[1:] != spec.size:
+        raise InputError(f"images of size {split.masks.shape[1:]} given, the network takes {spec.size}")
 
 
 @dataclass(frozen=True, eq=False)

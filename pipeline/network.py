@@ -1,5 +1,6 @@
 """From what a user asks for to data and network: the source, the structure, the trained checkpoint."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,19 +118,28 @@ def float_statistics(
     network: Network, checkpoint: Checkpoint, model: MultiExitModel, split: SplitName, workspace: Workspace
 ) -> ExitStatistics:
     """Statistics of the fp32 network on one split, from the cache where the same were computed before."""
+
+    def here() -> ExitStatistics:
+        return evaluate(
+            model, network.source.split(split), workspace.progress, ignore=network.source.classes.ignore,
+            policy=network.policy,
+        )
+
+    return kept_statistics(network, checkpoint, split, workspace, here)
+
+
+def kept_statistics(
+    network: Network, checkpoint: Checkpoint, split: SplitName, workspace: Workspace,
+    compute: Callable[[], ExitStatistics],
+) -> ExitStatistics:
+    """Statistics of the fp32 network on one split: from the cache, else what `compute` gives."""
     key = content_key("fp32", checkpoint.description.weights_sha256, network.source.fingerprint, split, network.policy)
     path = workspace.kept("statistics", key) / "statistics.npz"
     if path.exists():
         workspace.note_reuse("evaluation", f"statistics of the {split} split")
         return ExitStatistics.load(path)
     with workspace.timed(f"evaluation ({split})"):
-        statistics = evaluate(
-            model,
-            network.source.split(split),
-            workspace.progress,
-            ignore=network.source.classes.ignore,
-            policy=network.policy,
-        )
+        statistics = compute()
     statistics.save(path)
     return statistics
 

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import msgspec
-
-from device_profiler.device import Device
+from device_profiler.device import Device, tell_units_apart
 from device_profiler.fleet import Fleet, PhoneResult, run_on_each
 from device_profiler.store import Store
 from pipeline.profiling import Profile, ProfileRequest, export_parts, known_parts, plan_parts, run_parts
@@ -35,13 +33,6 @@ def profile_fleet(request: ProfileRequest, fleet: Fleet) -> list[PhoneResult[Pro
             return parts.profile(known)
 
     return run_on_each(fleet, on_phone)
-
-
-def tell_units_apart(device: Device) -> None:
-    """Emulated phones of one profile are the same phone; real ones are not."""
-    if not device.identity.emulated:
-        fingerprint = f"{device.identity.fingerprint} unit:{device.key}"
-        device.identity = msgspec.structs.replace(device.identity, fingerprint=fingerprint)
 
 
 def table_place(run: Path, device: Device) -> Path:

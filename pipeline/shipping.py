@@ -9,13 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from device_profiler.device import Device
 from device_profiler.errors import InputError
 from device_profiler.files import write_atomic
 from device_profiler.measurement import Measurement
-from device_profiler.protocol import measure_cascade, protocol_version
-from device_profiler.runner.client import install
-from device_profiler.store import Store
+from device_profiler.protocol import protocol_version
 from device_profiler.targets import Target
 from device_profiler.workload import Array, CascadePlan
 from mobile_export.artifact import Artifact
@@ -34,6 +31,7 @@ from pipeline.exact_search.configuration import Configuration
 from pipeline.model import ModelSpec, MultiExitModel
 from pipeline.partition import Partition, deployment_programs
 from pipeline.phone_check import PhoneAgreement, compare_cascades
+from pipeline.phone_work import PhoneWork, WholeWork
 from pipeline.quantized import calibration_images
 from pipeline.sources import graph_code
 from pipeline.workspace import Workspace, content_key
@@ -124,38 +122,29 @@ class Bench:
         samples = [chain_inputs(programs, images[i : i + 1]) for i in range(len(images))]
         return {program.name: [sample[program.name][0] for sample in samples] for program in programs}
 
-    def time_paths(self, shipment: Shipment, device: Device, store: Store) -> tuple[Measurement, ...]:
+    def time_paths(self, shipment: Shipment, phone: PhoneWork) -> tuple[Measurement, ...]:
         """Latency of every path through a shipment, image in to labels out, from the store where it is known."""
-        target, artifact = self.target, shipment.artifact
-        key = content_key("whole", artifact.sha256, shipment.plan.stages, shipment.plan.finish)
-        keys = [f"{key}:{n}" for n in range(len(shipment.plan.stages))]
-        fingerprint, version = device.identity.fingerprint, protocol_version(target, device.identity.clock)
-        known = [store.get(one, fingerprint, target.name, version) for one in keys]
-        if all(known):
-            self.workspace.note_reuse("whole latency", _title(shipment.configuration))
-            return tuple(one for one in known if one is not None)
+        artifact, plan = shipment.artifact, shipment.plan
+        work = WholeWork(
+            content_key("whole", artifact.sha256, plan.stages, plan.finish),
+            shipment.file,
+            plan,
+            stored_image(artifact, plan, self.test, 0),
+            {entry.name: entry.operators for entry in artifact.entries},
+        )
+        title = _title(shipment.configuration)
         with (
-            self.workspace.timed(f"whole latency ({_title(shipment.configuration)})"),
-            self.workspace.progress.task(f"on the phone: {_title(shipment.configuration)}", len(keys)) as advance,
+            self.workspace.timed(f"whole latency ({title})"),
+            self.workspace.progress.task(f"on the phone: {title}", len(work.keys)) as advance,
         ):
-            image = stored_image(artifact, shipment.plan, self.test, 0)
-            operators = {entry.name: entry.operators for entry in artifact.entries}
-            measured = measure_cascade(
-                device,
-                target,
-                shipment.file,
-                shipment.plan,
-                image,
-                key=key,
-                operators=operators,
-                progress=lambda done, total: advance(1, ""),
-            )
-        found = tuple(msgspec.structs.replace(one, key=name) for one, name in zip(measured, keys, strict=True))
-        for one in found:
-            store.add(one)
-        return found
+            times = phone.time_whole(work, lambda: advance(1, ""))
+        if times.reused:
+            self.workspace.note_reuse("whole latency", title)
+        return times.paths
 
-    def check_on_phone(self, shipment: Shipment, device: Device, indices: Sequence[int]) -> tuple[PhoneAgreement, ...]:
+    def check_on_phone(
+        self, shipment: Shipment, phone: PhoneWork, indices: Sequence[int]
+    ) -> tuple[PhoneAgreement, ...]:
         """Run the deployment, thresholds and all, on test images on the phone: the same exits and labels as here.
 
         Raises:
@@ -168,9 +157,9 @@ class Bench:
                     "agreement",
                     shipment.artifact.sha256,
                     shipment.plan,
-                    device.identity.fingerprint,
+                    phone.identity.fingerprint,
                     indices,
-                    protocol_version(self.target, device.identity.clock),
+                    protocol_version(self.target, phone.identity.clock),
                 ),
             )
             / "agreement.json"
@@ -180,12 +169,11 @@ class Bench:
             return msgspec.json.decode(path.read_bytes(), type=tuple[PhoneAgreement, ...])
         images = [stored_image(shipment.artifact, shipment.plan, self.test, index) for index in indices]
         with self.workspace.timed("phone check"), self.workspace.progress.task("phone check", 1) as advance:
-            runner = install(device.transport, self.target.runtime)
-            phone = runner.run_cascade(shipment.file, shipment.plan, images, warmup=0, iterations=1)
+            there = phone.run_cascade(shipment.file, shipment.plan, images)
             with HostSession(shipment.file, shipment.artifact.runtime) as session:
-                host = [session.run_cascade(shipment.plan, image) for image in images]
+                here = [session.run_cascade(shipment.plan, image) for image in images]
             advance(1, "")
-        rows = compare_cascades(phone, host)
+        rows = compare_cascades(there, here)
         write_atomic(path, msgspec.json.encode(rows))
         return rows
 

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from device_profiler.device import Device
 from device_profiler.errors import InfeasibleError
-from device_profiler.store import Store
 from pipeline.deciding import Decision
 from pipeline.deployment import TimedWhole
 from pipeline.durations import format_duration
@@ -16,6 +14,7 @@ from pipeline.exact_search.runners_up import runners_up
 from pipeline.exact_search.solver import search
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
+from pipeline.phone_work import PhoneWork
 from pipeline.shipping import Bench
 
 TABLE_ERROR = 0.03
@@ -26,7 +25,7 @@ ATTEMPTS = 3
 Measure = Callable[[Candidate], TimedWhole]
 
 
-def measuring(bench: Bench, device: Device, store: Store, test: ExitStatistics, table: LatencyTable) -> Measure:
+def measuring(bench: Bench, phone: PhoneWork, test: ExitStatistics, table: LatencyTable) -> Measure:
     """Ships and times configurations whole, each once; `test`: what is reported of them."""
     done: dict[tuple[object, ...], TimedWhole] = {}
 
@@ -35,7 +34,7 @@ def measuring(bench: Bench, device: Device, store: Store, test: ExitStatistics, 
         key = (configuration.exits, configuration.heads, configuration.thresholds)
         if key not in done:
             shipment = bench.ship(configuration)
-            paths = bench.time_paths(shipment, device, store)
+            paths = bench.time_paths(shipment, phone)
             reported = evaluate_configuration(test, table, configuration)
             done[key] = TimedWhole(shipment, candidate, reported, paths)
         return done[key]

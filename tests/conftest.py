@@ -1,5 +1,6 @@
 """Shared by every package's tests: modules beside this file can be imported by tests and by the workers they start."""
 
+import os
 from collections.abc import Generator
 from functools import cache
 from pathlib import Path
@@ -9,11 +10,25 @@ import pytest
 from tests.deployments import cpu, environment, npu  # noqa: F401
 from tests.error_catalogue import Listed, listed
 from tests.error_recorder import append, recorded
+from tests.side_by_side import in_groups, name_of, own_cache
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--record-errors FILE`: see error_catalogue.py."""
     parser.addoption("--record-errors", type=Path, help="note every error that a test raises in this file")
+
+
+def pytest_configure() -> None:
+    """Of each pytest worker (or of the one process where there are none)."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two workers share the cores: a waiting thread must sleep
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        own_cache()
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist writes the groups into the node ids
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """See side_by_side.py."""
+    in_groups(items)
 
 
 @cache
@@ -26,10 +41,10 @@ def _promised() -> dict[str, tuple[Listed, ...]]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Hold golden/errors.toml against what the tests that it names really raise."""
-    promised, record = _promised().get(item.nodeid, ()), item.config.getoption("--record-errors")
+    promised, record = _promised().get(name_of(item), ()), item.config.getoption("--record-errors")
     if not promised and not record:
         return (yield)
-    with recorded(item.nodeid) as seen:
+    with recorded(name_of(item)) as seen:
         result = yield
     if record:
         append(record.resolve(), seen)

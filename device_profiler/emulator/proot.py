@@ -52,9 +52,10 @@ class ProotForm:
         binds += [f"/dev/{name}" for name in _DEVICES if Path("/dev", name).exists()]
         # Option -q shows the phone the whole file system of this machine; the bind behind it hides all but the
         # interpreter.
-        binds_after = [f"{_view(folder, tools.interpreter)}:/host-rootfs"]
+        interpreter = tools.interpreter.resolve()  # PRoot looks behind links: the cache may lie behind one
+        binds_after = [f"{_view(folder, interpreter)}:/host-rootfs"]
         return (*_proot(folder / "temporary"), "--kill-on-exit", "-0", "-r", str(root), "-w", "/",
-                *(part for bind in binds for part in ("-b", bind)), "-q", str(tools.interpreter),
+                *(part for bind in binds for part in ("-b", bind)), "-q", str(interpreter),
                 *(part for bind in binds_after for part in ("-b", bind)),
                 "/system/bin/sh", "/vendor/etc/phone_init.sh", "acceptfd:{listen}", ADBD, SHIM)
 

@@ -1,9 +1,11 @@
 """`deploy`: the whole way, from data to a verified bundle for one target; with --fleet for several."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from pipeline.app_options import add_app_arguments, app_options_from
 from pipeline.cli.deploy_targets import add_target_arguments, chosen_targets
+from pipeline.cli.farm_place import add_farm_arguments, farm_store, refuse_local_choices
 from pipeline.cli.network import (
     add_design_arguments,
     add_device_arguments,
@@ -15,6 +17,10 @@ from pipeline.cli.network import (
 from pipeline.exact_search.objective import Objective, add_objective_arguments, objective_from
 from pipeline.mixed_precision_options import add_mixed_precision_arguments, max_int8_drop_from
 from pipeline.promise import add_promise_arguments, promise_from
+
+if TYPE_CHECKING:
+    from pipeline.deployment import Deployment, DeployRequest
+    from pipeline.workspace import Workspace
 
 HELP = "train, profile, search, export and verify: the best model for a phone, with proof"
 
@@ -29,11 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_mixed_precision_arguments(parser)
     add_app_arguments(parser)
     add_device_arguments(parser)
+    add_farm_arguments(parser)
 
 
 def handle(arguments: argparse.Namespace) -> int:
     """Deploy and print the result; argument errors come before any heavy import."""
     targets = chosen_targets(arguments)
+    if arguments.farm:
+        refuse_local_choices(arguments, "device")
+        farm_store(arguments.store)
     if arguments.fleet:
         from pipeline.cli.deploying_fleet import deploy_fleet
 
@@ -44,7 +54,7 @@ def handle(arguments: argparse.Namespace) -> int:
     request = network_request(arguments)
     from pipeline.cli.output import emit
     from pipeline.cli.parser import resolved_options, write_options
-    from pipeline.deploying import deploy, result_json, result_lines
+    from pipeline.deploying import result_json, result_lines
     from pipeline.deployment import DeployRequest
 
     workspace = open_workspace(arguments, target.name)
@@ -54,9 +64,23 @@ def handle(arguments: argparse.Namespace) -> int:
         target, request, objective, promise, app, arguments.device, arguments.require_device, options, arguments.store,
         max_int8_drop,
     )
-    deployment = deploy(asked, workspace)
+    deployment = _deployed(asked, workspace, arguments)
     emit(result_json(deployment, workspace), result_lines(deployment), arguments.json)
     return 0
+
+
+def _deployed(asked: "DeployRequest", workspace: "Workspace", arguments: argparse.Namespace) -> "Deployment":
+    """On a phone at hand, or on one of a farm.
+
+    Raises: as `pipeline.deploying.deploy`.
+    """
+    from pipeline.deploying import deploy
+
+    if not arguments.farm:
+        return deploy(asked, workspace)
+    from pipeline.cli.deploying_farm import deploy_on_farm
+
+    return deploy_on_farm(asked, workspace, arguments.farm, arguments.credentials)
 
 
 def shipped_objective(arguments: argparse.Namespace) -> Objective:

@@ -1,9 +1,18 @@
 """`evaluate`: every exit and head of a checkpoint on one split."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from pipeline.cli.farm_place import add_farm_arguments
 from pipeline.cli.network import add_network_arguments, network_request, open_workspace, quiet_vendors
+
+if TYPE_CHECKING:
+    from pipeline.exit_statistics import ExitStatistics
+    from pipeline.model import MultiExitModel
+    from pipeline.network import Network
+    from pipeline.workspace import Workspace
 
 HELP = "accuracy and cost of every exit and head of a checkpoint"
 SPLITS = ("train", "search", "certify", "test")
@@ -15,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", action="append", metavar="NAME",
                         help="exit policy (default: mean); repeated, statistics-<policy>.npz is written for each")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default: test")
+    add_farm_arguments(parser, "evaluate on the hosts of the farm with this scheduler")
 
 
 def handle(arguments: argparse.Namespace) -> int:
@@ -27,7 +37,7 @@ def handle(arguments: argparse.Namespace) -> int:
     request, workspace = network_request(arguments), open_workspace(arguments, "evaluate")
     from pipeline.cli.output import emit
     from pipeline.evaluation import AGREEMENT, majority_guess, summarise
-    from pipeline.network import float_statistics, prepare_network, trained_model
+    from pipeline.network import prepare_network, trained_model
     from pipeline.policy import parse_policy
 
     network = prepare_network(request, workspace)
@@ -37,10 +47,8 @@ def handle(arguments: argparse.Namespace) -> int:
     for policy in policies:
         if policy != AGREEMENT:
             parse_policy(policy)
-    found = [
-        float_statistics(replace(network, policy=policy), network.checkpoint, model, arguments.split, workspace)
-        for policy in policies
-    ]
+    networks = [replace(network, policy=policy) for policy in policies]
+    found = _evaluated(networks, model, arguments, workspace)
     for policy, one in zip(policies[1:], found[1:], strict=True):
         one.save(workspace.run / f"statistics-{policy.replace(':', '-').replace('+', '-')}.npz")
     statistics = found[0]
@@ -56,3 +64,36 @@ def handle(arguments: argparse.Namespace) -> int:
     head = f"{report.split} split, {report.images} images; majority guess: mIoU {guess:.4f}"
     emit(report, [head, *rows], arguments.json)
     return 0
+
+
+def _evaluated(
+    networks: Sequence["Network"], model: "MultiExitModel", arguments: argparse.Namespace, workspace: "Workspace"
+) -> list["ExitStatistics"]:
+    """Statistics of one split under each network's policy, computed here or by a farm.
+
+    Raises:
+        PipelineError: what stopped a host of the farm, as if it had happened here.
+    """
+    from pipeline.network import float_statistics, kept_statistics
+
+    def here(network: "Network") -> "ExitStatistics":
+        assert network.checkpoint is not None
+        return float_statistics(network, network.checkpoint, model, arguments.split, workspace)
+
+    if not arguments.farm:
+        return [here(network) for network in networks]
+    from pipeline.cli.farm_place import open_farm
+
+    with open_farm(arguments.farm, arguments.credentials) as farm:
+        from pipeline.farm.evaluating import evaluate_on_farm
+
+        def there(network: "Network") -> "ExitStatistics":
+            checkpoint, source = network.checkpoint, network.source
+            assert checkpoint is not None
+            return kept_statistics(
+                network, checkpoint, arguments.split, workspace,
+                lambda: evaluate_on_farm(farm, checkpoint, source.split(arguments.split), workspace.progress,
+                                         ignore=source.classes.ignore, policy=network.policy),
+            )
+
+        return [there(network) for network in networks]

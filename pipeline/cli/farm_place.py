@@ -19,17 +19,19 @@ def add_credentials_argument(parser: argparse._ActionsContainer) -> None:
                         "on this machine alone needs none)")
 
 
-def add_farm_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--farm ADDRESS`: the phones are those of a farm."""
+def add_farm_arguments(
+    parser: argparse.ArgumentParser, what: str = "measure on a phone of the farm with this scheduler"
+) -> None:
+    """`--farm ADDRESS`: the phones, or the hosts, are those of a farm; `what` they do."""
     group = parser.add_argument_group("farm")
-    group.add_argument("--farm", metavar="HOST[:PORT]", help="measure on a phone of the farm with this scheduler")
+    group.add_argument("--farm", metavar="HOST[:PORT]", help=what)
     add_credentials_argument(group)
 
 
 def refuse_local_choices(arguments: argparse.Namespace, *names: str) -> None:
     """Raises InputError for options, by destination, that choose something of this machine."""
     for name in names:
-        if getattr(arguments, name, None):
+        if getattr(arguments, name, None) not in (None, False, "auto"):
             raise InputError(f"--{name.replace('_', '-')} is about this machine, --farm about others: leave one out")
 
 

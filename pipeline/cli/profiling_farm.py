@@ -55,10 +55,11 @@ def _measured(
     import msgspec
 
     from pipeline.cli.output import say, warn
-    from pipeline.farm.kinds import profile_job
+    from pipeline.farm.kinds import PROFILE, make_job, profile_request
     from pipeline.profiling import Profile
 
-    job = profile_job(network.spec, network.policy, target.name, allow_fallback=arguments.allow_fallback)
+    request = profile_request(network.spec, network.policy, allow_fallback=arguments.allow_fallback)
+    job = make_job(PROFILE, target.name, request)
     end = farm.run(msgspec.structs.replace(job, store=store, real=real), warn)
     if end.outcome != "done":
         raise end.as_error()

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from types import TracebackType
@@ -20,7 +21,7 @@ from pipeline.farm import engine
 from pipeline.farm.address import Address
 from pipeline.farm.credentials import Credentials
 from pipeline.farm.host import HostState, versions_of
-from pipeline.farm.jobs import REAL, Job, JobEnd
+from pipeline.farm.jobs import REAL, Job, JobEnd, PhoneLostError, seat_of
 from pipeline.farm.unit import HOST, UNIT, UnitInfo, run_job
 from pipeline.farm.versions import check_versions, versions_here
 
@@ -30,8 +31,10 @@ MOVES = 20
 """From phones that turned out to be somebody else's, or set aside: nothing was tried on them."""
 PATIENCE_S = 90.0
 """For a scheduler that is started again, and for a phone of the target to come back."""
+SEAT_PATIENCE_S = 20.0
+"""For the one phone that may do a job: another one can do all that it did."""
 POLL_S = 1.0
-_LOST = (CancelledError, asyncio.CancelledError, CommClosedError, OSError, TimeoutError)
+LOST = (CancelledError, asyncio.CancelledError, CommClosedError, OSError, TimeoutError)
 
 
 class FarmState(msgspec.Struct, frozen=True):
@@ -52,10 +55,10 @@ class Farm:
 
     def __init__(self, address: Address, credentials: Credentials | None) -> None:
         engine.set_up()
-        self._address, self._credentials = address, credentials
+        self.address, self._credentials = address, credentials
         engine.check_reached(address, credentials)
         check_versions(versions_here(), asyncio.run(versions_of(address, credentials)), f"the scheduler at {address}")
-        self._client = self._connect()
+        self._client, self._closed = self._connect(), threading.Event()
 
     def __enter__(self) -> Self:
         return self
@@ -63,13 +66,28 @@ class Farm:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the farm; jobs that are waited for in other threads end with a DeviceError."""
+        self._closed.set()
         self._client.close()
 
     def _connect(self) -> Client:
         return Client(
-            f"{engine.protocol(self._credentials)}://{self._address}", security=engine.security(self._credentials),
+            f"{engine.protocol(self._credentials)}://{self.address}", security=engine.security(self._credentials),
             set_as_default=False, timeout=engine.LOOK_S, name="mess-deploy",
         )
+
+    @property
+    def client(self) -> Client:
+        """The engine's connection as it is now."""
+        return self._client
+
+    @property
+    def hosts(self) -> int:
+        """How many hosts are in the farm now."""
+        return sum(HOST in one["metrics"] for one in self._workers())
 
     def state(self) -> FarmState:
         """What the scheduler knows now."""
@@ -85,11 +103,14 @@ class Farm:
         """Do `job` on a phone of its target; after a fault on another one. `note` is told of every move.
 
         Raises:
+            PhoneLostError: the one phone that may do it went away or failed.
             DeviceError: the scheduler, or the last phone of the target, went away and did not come back.
         """
         tries = moves = 0
         while True:
             end = self._tried(job, tries + moves, note)
+            if job.only and end.outcome in (*RETRIED, "not available"):
+                raise PhoneLostError(str(end.as_error()))
             if end.outcome in RETRIED:
                 tries += 1
             elif end.outcome == "not available":
@@ -109,7 +130,7 @@ class Farm:
         offered = _offered(self._workers())
         if target.name + (REAL if real else "") not in offered:
             told = ", ".join(f"{name} ({count})" for name, count in offered.items() if not name.endswith(REAL))
-            raise InputError(f"no host of the farm at {self._address} offers {'a real' if real else 'any'} "
+            raise InputError(f"no host of the farm at {self.address} offers {'a real' if real else 'any'} "
                              f"{target.device} for {target.name}; it offers {told or 'no phone at all'}; attach one to "
                              "a host, or choose one of these targets")
 
@@ -133,12 +154,11 @@ class Farm:
             except KilledWorker as error:
                 raise DeviceError(f"job {job.name} ended with its host {engine.DEATHS} times in a row: see these "
                                   "hosts' own output") from error
-            except _LOST as error:
-                note(f"the scheduler at {self._address} was lost ({type(error).__name__}): joining it again")
-                self._join_again()
+            except LOST as error:
+                self.join_again(error, note)
 
     def _followed(self, job: Job, number: int) -> JobEnd:
-        """Wait for the end; the farm may be without a phone of the target for PATIENCE_S at most."""
+        """Wait for the end; the farm may be without a phone for the job for PATIENCE_S at most."""
         future, ended = self.send(job, number), threading.Event()
         future.add_done_callback(lambda done: ended.set())
         try:
@@ -146,31 +166,43 @@ class Farm:
             while not _has_ended(future, ended):
                 if self._client.status != "running":
                     raise CommClosedError("the scheduler went away")
-                if job.resource in _offered(self._workers()):
+                if self._has_seat(job):
                     seen = time.monotonic()
+                elif job.only and time.monotonic() - seen > SEAT_PATIENCE_S:
+                    raise PhoneLostError(f"{job.only} left the farm at {self.address}: see `farm status`")
                 elif time.monotonic() - seen > PATIENCE_S:
-                    raise DeviceError(f"no phone for {job.target} is left in the farm at {self._address} since "
+                    raise DeviceError(f"no phone for {job.target} is left in the farm at {self.address} since "
                                       f"{PATIENCE_S:.0f} s: see `farm status`; what was measured is kept, and the same "
                                       "command goes on from there")
             return self.ends([future])[0]
         finally:
             future.release()
 
-    def _join_again(self) -> None:
-        """Connect anew to the scheduler.
+    def _has_seat(self, job: Job) -> bool:
+        """Whether a phone that may do the job is in the farm, working or idle."""
+        units = _units(self._workers())
+        if job.only:
+            return job.only in {seat_of(unit.host, unit.offer.phone) for unit in units}
+        return any(job.resource in unit.offer.resources for unit in units)
+
+    def join_again(self, lost: BaseException, note: Callable[[str], None]) -> None:
+        """Connect anew to the scheduler, which was `lost`.
 
         Raises:
-            DeviceError: it did not come back within PATIENCE_S.
+            DeviceError: it did not come back within PATIENCE_S, or this connection was closed.
         """
+        if self._closed.is_set():
+            raise DeviceError(f"the farm at {self.address} was left: what was asked of it is given up") from lost
+        note(f"the scheduler at {self.address} was lost ({type(lost).__name__}): joining it again")
         self._client.close(timeout=2)
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                engine.check_reached(self._address, self._credentials)
+                engine.check_reached(self.address, self._credentials)
                 self._client = self._connect()
                 self._wait_for_hosts(deadline)
                 return
-            except (*_LOST, DeviceError):
+            except (*LOST, DeviceError):
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(POLL_S)
@@ -185,11 +217,11 @@ def _has_ended(future: Future, ended: threading.Event) -> bool:
     return ended.wait(POLL_S) or future.status in ("cancelled", "lost")
 
 
+def _units(workers: list[dict[str, Any]]) -> list[UnitInfo]:
+    """The phones that are in the farm, working or idle."""
+    return [msgspec.convert(one[UNIT], UnitInfo) for one in workers if UNIT in one and one["status"] == "running"]
+
+
 def _offered(workers: list[dict[str, Any]]) -> dict[str, int]:
-    """How many phones there are by resource: of workers that are in the farm, working or idle."""
-    counts: dict[str, int] = {}
-    for one in workers:
-        if UNIT in one and one["status"] == "running":
-            for name in msgspec.convert(one[UNIT], UnitInfo).offer.resources:
-                counts[name] = counts.get(name, 0) + 1
-    return dict(sorted(counts.items()))
+    """How many phones there are by resource."""
+    return dict(sorted(Counter(name for unit in _units(workers) for name in unit.offer.resources).items()))

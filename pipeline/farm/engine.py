@@ -32,6 +32,8 @@ _SETTINGS = {
     # Longer than a busy scheduler keeps silent: hosts that are cut off are told by their heartbeats.
     "distributed.comm.timeouts.tcp": "90s",
     "distributed.admin.system-monitor.gil.enabled": False,
+    # Jobs carry the files that they are about.
+    "distributed.admin.large-graph-warning-threshold": "1GB",
 }
 
 

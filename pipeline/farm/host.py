@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 from distributed import Worker, rpc
@@ -15,11 +16,13 @@ from pipeline.farm import engine
 from pipeline.farm.address import Address
 from pipeline.farm.credentials import Credentials
 from pipeline.farm.doing import Running
+from pipeline.farm.evaluator import Seat
 from pipeline.farm.offers import Offer, look
 from pipeline.farm.stopping import stop_asked
 from pipeline.farm.unit import HOST, Joining, Unit, worker_options
 from pipeline.farm.versions import check_versions, versions_here
 
+Joined = TypeVar("Joined", bound=Worker)
 LOOK_EVERY_S = 3.0
 JOIN_S = 30.0
 GIVE_BACK_S = 15.0
@@ -59,7 +62,7 @@ class Host:
     phones: tuple[str, ...]
     tell: Callable[[str], None]
     running: Running = field(default_factory=Running)
-    _seat: Worker | None = None
+    _seat: Seat | None = None
     _units: dict[str, Unit] = field(default_factory=dict)
     _offers: dict[str, Offer] = field(default_factory=dict)
     _paused: dict[str, float] = field(default_factory=dict)
@@ -88,12 +91,15 @@ class Host:
                 await _pause(stop, LOOK_EVERY_S)
         finally:
             await self._end_jobs()
-            for worker in [*self._units.values(), *([self._seat] if self._seat else [])]:
+            workers: list[Worker] = [*self._units.values(), *([self._seat] if self._seat else [])]
+            for worker in workers:
                 await worker.close(executor_wait=False, reason="the host leaves")
 
     async def _end_jobs(self) -> None:
         """Stop what runs, and let it give its phones back."""
         self.running.stop()
+        if self._seat:
+            self._seat.stop()
         deadline = time.monotonic() + GIVE_BACK_S
         while self.running.phones and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
@@ -102,11 +108,13 @@ class Host:
         """The host's own worker, which has no phone: it tells what the host has."""
         if self._seat and self._seat.status in (Status.running, Status.paused):
             return
+        if self._seat:
+            self._seat.stop()
         joining = self.joining
         await asyncio.to_thread(engine.check_reached, joining.scheduler, joining.credentials)
         there = await versions_of(joining.scheduler, joining.credentials)
         check_versions(versions_here(), there, f"the scheduler at {joining.scheduler}")
-        self._seat = await _joined(Worker(
+        self._seat = await _joined(Seat(
             **worker_options(joining), metrics={HOST: lambda worker: msgspec.to_builtins(self.state)}))
         self.tell(f"joined {joining.scheduler} as {joining.name}")
 
@@ -161,7 +169,7 @@ class Host:
         return True
 
 
-async def _joined(worker: Worker) -> Worker:
+async def _joined(worker: Joined) -> Joined:
     """The worker, once the scheduler has it.
 
     Raises:

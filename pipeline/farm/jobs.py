@@ -23,11 +23,15 @@ _KINDS: dict[str, type[PipelineError]] = {
 NOTHING = msgspec.Raw(b"null")
 
 
+class PhoneLostError(DeviceError):
+    """The one phone that a job is for left the farm, or failed."""
+
+
 class Job(msgspec.Struct, frozen=True):
     """Work for one phone of `target`. `name`: by what is asked for, so that tries of it are known to be the same.
 
     `kind` says which function of `pipeline.farm.kinds` does it, `request` is what that function takes. `store`: URL of
-    the measurements, None for the host's own.
+    the measurements, None for the host's own. `only`: the one phone (see `seat_of`) that may do it, empty for any.
     """
 
     name: str
@@ -36,11 +40,17 @@ class Job(msgspec.Struct, frozen=True):
     request: msgspec.Raw
     store: str | None = None
     real: bool = False
+    only: str = ""
 
     @property
     def resource(self) -> str:
         """What a worker must offer."""
-        return self.target + (REAL if self.real else "")
+        return self.only or self.target + (REAL if self.real else "")
+
+
+def seat_of(host: str, phone: str) -> str:
+    """The resource that the worker of one phone alone offers."""
+    return f"phone {phone} of {host}"
 
 
 class JobEnd(msgspec.Struct, frozen=True):

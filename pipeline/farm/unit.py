@@ -12,7 +12,7 @@ from pipeline.farm import engine
 from pipeline.farm.address import LOOPBACK, Address
 from pipeline.farm.credentials import Credentials
 from pipeline.farm.doing import Running, do_job
-from pipeline.farm.jobs import JobEnd
+from pipeline.farm.jobs import JobEnd, seat_of
 from pipeline.farm.offers import Offer
 
 UNIT, HOST = "unit", "host"
@@ -49,8 +49,10 @@ class Unit(Worker):  # type: ignore[misc]  # Dask's classes have no types
     def __init__(self, joining: Joining, offer: Offer, running: Running) -> None:
         self.joining, self.offer, self.running = joining, offer, running
         told = msgspec.to_builtins(UnitInfo(joining.name, offer))
-        super().__init__(**worker_options(joining), resources=offer.resources,
-                         startup_information={UNIT: lambda worker: told})
+        super().__init__(
+            **worker_options(joining), resources={**offer.resources, seat_of(joining.name, offer.phone): 1.0},
+            startup_information={UNIT: lambda worker: told},
+        )
 
     def do(self, encoded: bytes) -> JobEnd:
         """Do a job here, in the worker's own thread."""
