@@ -124,6 +124,8 @@ class DeployOptions(TypedDict, total=False):
     device: str | None
     require_device: bool
     store: str | None
+    farm: str | None
+    credentials: File | None
     run: File | None
     config: File | None
     verbose: bool

@@ -69,6 +69,20 @@ def handle(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _deployed(asked: "DeployRequest", workspace: "Workspace", arguments: argparse.Namespace) -> "Deployment":
+    """On a phone at hand, or on one of a farm.
+
+    Raises: as `pipeline.deploying.deploy`.
+    """
+    from pipeline.deploying import deploy
+
+    if not arguments.farm:
+        return deploy(asked, workspace)
+    from pipeline.cli.deploying_farm import deploy_on_farm
+
+    return deploy_on_farm(asked, workspace, arguments.farm, arguments.credentials)
+
+
 def shipped_objective(arguments: argparse.Namespace) -> Objective:
     """The objective that the flags state.
 
@@ -84,17 +98,3 @@ def shipped_objective(arguments: argparse.Namespace) -> Objective:
             "choose --setting adaptive or budgeted"
         )
     return objective
-
-
-def _deployed(asked: "DeployRequest", workspace: "Workspace", arguments: argparse.Namespace) -> "Deployment":
-    """On a phone at hand, or on one of a farm.
-
-    Raises: as `pipeline.deploying.deploy`.
-    """
-    from pipeline.deploying import deploy
-
-    if not arguments.farm:
-        return deploy(asked, workspace)
-    from pipeline.cli.deploying_farm import deploy_on_farm
-
-    return deploy_on_farm(asked, workspace, arguments.farm, arguments.credentials)

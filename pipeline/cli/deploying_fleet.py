@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.app_options import app_options_from
 from pipeline.cli.deploy import shipped_objective
+from pipeline.cli.fleet_phones import phones_multiply, without_phone
 from pipeline.mixed_precision_options import RUNTIMES, max_int8_drop_from
 from pipeline.promise import promise_from
 
@@ -29,6 +30,7 @@ def deploy_fleet(arguments: argparse.Namespace, targets: Sequence[Target]) -> in
     promise, mixed = promise_from(arguments), _mixed(arguments, targets)
     for target in targets:
         app_options_from(arguments, target)
+    absent = without_phone(arguments, targets)
     quiet_vendors(arguments.verbose)
     request = network_request(arguments)
     from pipeline.cli.output import emit, say
@@ -38,8 +40,8 @@ def deploy_fleet(arguments: argparse.Namespace, targets: Sequence[Target]) -> in
     workspace = open_workspace(arguments, "fleet")
     options = resolved_options(arguments)
     write_options(options, workspace.run / "config.toml")
-    asked = FleetRequest(tuple(targets), request, promise, arguments.device, arguments.require_device, options, mixed,
-                         arguments.verbose, elsewhere=arguments.farm is not None)
+    asked = FleetRequest(tuple(targets), request, promise, options, absent, phones_multiply(arguments), mixed,
+                         arguments.verbose)
     fleet = deploy_all(asked, workspace)
     emit(_result(fleet), _lines(fleet), arguments.json)
     for failed in fleet.index.failed:

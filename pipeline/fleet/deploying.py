@@ -1,10 +1,10 @@
 """`deploy --fleet`: train once, deploy to every target in a process of its own, index what came of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from device_profiler.device import AUTO, EMULATED, attached_phones, open_device
-from device_profiler.errors import DeviceError, UnavailableError, VerificationError
+from device_profiler.errors import PipelineError, VerificationError
 from device_profiler.files import write_atomic
 from device_profiler.targets import Target
 from mobile_export.bundle import read_bundle
@@ -36,18 +36,18 @@ _OF_INT8 = "max-int8-drop"
 class FleetRequest:
     """One `deploy --fleet` as asked for. `options`: the resolved flags, which every target's own run takes over.
 
-    `mixed`: the targets that --max-int8-drop is for. `elsewhere`: a farm has the phones, none is looked for here.
+    `absent`: by name, the targets that have no phone, and why. `phones_multiply`: see `startable`. `mixed`: the targets
+    that --max-int8-drop is for.
     """
 
     targets: tuple[Target, ...]
     network: NetworkRequest
     promise: Promise | None
-    device: str
-    require_device: bool
     options: dict[str, object]
+    absent: Mapping[str, PipelineError]
+    phones_multiply: bool
     mixed: tuple[str, ...] = ()
     verbose: bool = False
-    elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,47 +69,32 @@ def deploy_all(request: FleetRequest, workspace: Workspace) -> FleetDeployment:
 
     Raises:
         InputError: bad data or checkpoint.
-        DeviceError: no target has a phone.
         VerificationError: too few images for the promise.
     """
-    absent = _without_phone(request, workspace)
+    for name, error in request.absent.items():
+        workspace.warn(f"{name} is left out: {error}")
     network = prepare_network(request.network, workspace)
     if request.promise:
         check_enough(len(network.source.certify), request.promise)
     checkpoint = obtain_checkpoint(network, workspace)
     _evaluate(network, checkpoint, request, workspace)
-    targets = [target for target in request.targets if target.name not in absent]
+
+    def start(target: Target) -> Child:
+        run = workspace.run / target.name
+        return Child(target, run, _own_options(request, target, run), request.verbose)
+
+    present = [target for target in request.targets if target.name not in request.absent]
     ended = deploy_each(
-        targets,
-        lambda target: Child(target, workspace.run / target.name, _own_options(request, target, workspace.run),
-                             request.verbose),
-        workspace,
-        at_once=host_at_once(),
-        phones_multiply=request.elsewhere or request.device == EMULATED or (request.device == AUTO and not attached_phones()),
-    )  # fmt: skip
-    found = absent | {one.target.name: one for one in ended}
-    return _conclude([found[target.name] for target in request.targets], checkpoint, workspace)
+        present, start, workspace, at_once=host_at_once(), phones_multiply=request.phones_multiply
+    )
+    found = {one.target.name: one for one in ended}
+    return _conclude([found.get(target.name) or _absent(request, target, workspace) for target in request.targets],
+                     checkpoint, workspace)
 
 
-def _without_phone(request: FleetRequest, workspace: Workspace) -> dict[str, Ended]:
-    """By name: the targets that no phone at hand serves, nor an emulated one: told before anything is trained.
-
-    Raises:
-        DeviceError: they are all like that.
-    """
-    absent: dict[str, Ended] = {}
-    wanting = [target for target in request.targets if target.emulated is None or request.require_device]
-    for target in () if request.elsewhere else wanting:
-        try:
-            open_device(request.device, target, require_device=request.require_device).close()
-        except UnavailableError:
-            continue  # somebody works on it: it may be free when its turn comes
-        except DeviceError as error:
-            if len(absent) == len(request.targets) - 1:
-                raise
-            absent[target.name] = Ended(target, workspace.run / target.name, error.exit_code, str(error))
-            workspace.warn(f"{target.name} is left out: {error}")
-    return absent
+def _absent(request: FleetRequest, target: Target, workspace: Workspace) -> Ended:
+    error = request.absent[target.name]
+    return Ended(target, workspace.run / target.name, error.exit_code, str(error))
 
 
 def _evaluate(network: Network, checkpoint: Checkpoint, request: FleetRequest, workspace: Workspace) -> None:
@@ -123,10 +108,10 @@ def _evaluate(network: Network, checkpoint: Checkpoint, request: FleetRequest, w
 
 
 def _own_options(request: FleetRequest, target: Target, run: Path) -> dict[str, object]:
-    """The options with which `deploy` gives this target's bundle alone."""
+    """The options with which `deploy` gives this target's bundle alone, in `run`."""
     left_out = _OF_THE_FLEET if target.name in request.mixed else (*_OF_THE_FLEET, _OF_INT8)
     shared = {key: value for key, value in request.options.items() if key not in left_out}
-    return {**shared, "target": target.name, "run": str(run / target.name)}
+    return {**shared, "target": target.name, "run": str(run)}
 
 
 def _conclude(ended: list[Ended], checkpoint: Checkpoint, workspace: Workspace) -> FleetDeployment:
