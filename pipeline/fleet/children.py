@@ -22,6 +22,8 @@ from pipeline.workspace import Reuse, Workspace
 
 LOG_NAME, RESULT_NAME = "deploy.log", "deploy.json"
 POLL_S = 0.2
+REMARK = 36
+"""Characters of what a child says that stand beside its bar."""
 GOODBYE_S = 60.0
 """A child that was interrupted gives its phone back and ends within this time, or is killed."""
 UNEXPECTED = 1
@@ -85,7 +87,7 @@ class Child:
     def remark(self) -> str:
         """What it does now: the last line that it said."""
         lines = _tail(self.run / LOG_NAME)
-        return _STAMP.sub("", lines[-1])[:80] if lines else "starting"
+        return _STAMP.sub("", lines[-1])[:REMARK] if lines else "starting"
 
     def interrupt(self) -> None:
         """What Ctrl-C does to a command that runs alone."""

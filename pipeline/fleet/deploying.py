@@ -10,6 +10,7 @@ from device_profiler.targets import Target
 from mobile_export.bundle import read_bundle
 from pipeline.certificate import check_enough
 from pipeline.checkpoint import Checkpoint, open_checkpoint
+from pipeline.cli.report import COMPARISON_NAME
 from pipeline.data.source import SplitName
 from pipeline.fleet.ai_pack import write_ai_pack
 from pipeline.fleet.children import Child, Ended, deploy_each
@@ -27,7 +28,6 @@ from pipeline.promise import Promise
 from pipeline.run_report import JSON_NAME, read_report, render_comparison
 from pipeline.workspace import Workspace
 
-COMPARISON_NAME = "comparison.html"
 _OF_THE_FLEET = ("fleet", "run", "target")
 _OF_INT8 = "max-int8-drop"
 
