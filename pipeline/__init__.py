@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from pipeline.api import sustain as sustain
     from pipeline.api import targets as targets
     from pipeline.api import train as train
+    from pipeline.api import train_share as train_share
 
 FUNCTIONS = (
     "compare", "deploy", "deploy_fleet", "devices", "doctor", "evaluate", "export", "front", "profile",
     "profile_phones", "report", "run", "search", "self_check", "sustain", "targets", "train",
+    "train_share",
 )  # fmt: skip
 
 

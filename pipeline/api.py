@@ -24,6 +24,7 @@ from pipeline.api_results import (
     Reuse,
     SelfChecked,
     Trained,
+    UnfinishedShare,
 )
 
 if TYPE_CHECKING:
@@ -148,6 +149,23 @@ def deploy_fleet(targets: Sequence[str], **options: Unpack[DeployOptions]) -> De
     return DeployedFleet(Path(result["run"]), index, comparison, pack, reused, "\n".join(emitted.lines))
 
 
+class TrainOptions(TypedDict, total=False):
+    """The keywords of `train`, for the function that passes them on."""
+
+    data: str | None
+    preset: Preset | None
+    backbone: str | None
+    size: str | None
+    checkpoint: File | None
+    heads: Sequence[str]
+    weights: File | None
+    policy: str | None
+    tensorboard: bool
+    run: File | None
+    config: File | None
+    verbose: bool
+
+
 def train(
     *,
     data: str | None = None,
@@ -164,7 +182,22 @@ def train(
     verbose: bool = False,
 ) -> Trained:
     """Both stages of training, to a checkpoint; a broken-off training goes on where it was."""
-    result = _result("train", locals())
+    return _trained(_result("train", locals()))
+
+
+def train_share(share: str, together: File, **options: Unpack[TrainOptions]) -> Trained | UnfinishedShare:
+    """One machine's share of a training (`train --share`): 'backbone' first, then one of N groups of heads, as '2/4'.
+
+    `together`: the folder that all of these machines see. `options`: the keywords of `train`. The last share to end
+    gives the checkpoint.
+    """
+    result = _result("train", {"share": share, "together": together, **options})
+    if result["checkpoint"] is None:
+        return UnfinishedShare(result["share"], tuple(result["missing"]))
+    return _trained(result)
+
+
+def _trained(result: Mapping[str, Any]) -> Trained:
     return Trained(
         Path(result["checkpoint"]), result["weights_sha256"], result["spec"], result["training"], _reused(result)
     )

@@ -86,6 +86,14 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class UnfinishedShare:
+    """A share of a training that is done, and those that are still to be trained."""
+
+    share: str
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Profiled:
     """Latencies of a network's parts: the latency.json, every part's measurement by entry name, what the store had."""
 

@@ -15,7 +15,7 @@ from pipeline.model import ModelSpec, MultiExitModel, design_model
 from pipeline.policy import DEFAULT_POLICY, parse_policy
 from pipeline.presets import Preset
 from pipeline.training.log import NoLog, TrainingLog
-from pipeline.training.run import RunOptions, train, training_key
+from pipeline.training.run import RunOptions, Share, train, training_key
 from pipeline.workspace import Workspace, content_key
 
 HEADS_AT_ONCE = 96
@@ -92,10 +92,23 @@ def _check_given(checkpoint: Checkpoint, source: DataSource, request: NetworkReq
             )
 
 
-def obtain_checkpoint(network: Network, workspace: Workspace, log: TrainingLog | None = None) -> Checkpoint:
+@dataclass(frozen=True)
+class SharedTraining:
+    """A training that several machines do, each one `share` of it, in a folder that they have in common."""
+
+    share: Share
+    folder: Path
+
+
+def obtain_checkpoint(
+    network: Network, workspace: Workspace, log: TrainingLog | None = None, shared: SharedTraining | None = None
+) -> Checkpoint:
     """The given checkpoint, the cached one of the same training, or a new one; published as runs/<name>/checkpoint.
 
     Training resumes where an earlier call was broken off.
+
+    Raises:
+        UnfinishedTraining: of a `shared` training this machine's share is done, others are not.
     """
     checkpoint = network.checkpoint
     if checkpoint is not None:
@@ -103,12 +116,13 @@ def obtain_checkpoint(network: Network, workspace: Workspace, log: TrainingLog |
     else:
         schedule = network.preset.training
         key = training_key(network.spec, network.source.fingerprint, schedule, network.weights)
-        folder = workspace.kept("checkpoints", key)
+        folder = shared.folder / key if shared else workspace.kept("checkpoints", key)
         if (folder / "model.json").exists():
             workspace.note_reuse("training", f"the checkpoint {key[:12]} (same data, network and schedule)")
         with workspace.timed("training"):
             groups = HEADS_AT_ONCE if schedule.chosen_method.independent else 0
-            options = RunOptions(network.weights, groups, log=log or NoLog())
+            share = shared.share if shared else None
+            options = RunOptions(network.weights, 0 if share else groups, share, log=log or NoLog())
             checkpoint = train(network.spec, network.source, schedule, folder, workspace.progress, options)
     workspace.publish_files(checkpoint.folder, "checkpoint", ("model.json", "model.safetensors"))
     return checkpoint

@@ -34,7 +34,37 @@ STATE = "stage1.safetensors"
 VERSION = 1
 """Raised whenever the code of a training changes what comes out of it; tests/golden/training.json says when that is."""
 
-__all__ = ["STATE", "RunOptions", "TrainingDiverged", "head_groups", "stage_one_key", "train", "training_key"]
+__all__ = [
+    "STATE", "RunOptions", "Share", "TrainingDiverged", "UnfinishedTraining", "head_groups", "stage_one_key", "train",
+    "training_key",
+]  # fmt: skip
+
+
+class UnfinishedTraining(InputError):
+    """This share of a training is done, others are not. `missing`: groups of heads, as K/N; none after the backbone."""
+
+    def __init__(self, message: str, missing: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several machines trains: the backbone (stage 1) alone, or after it group `number` of `of`, from 1."""
+
+    number: int
+    of: int
+
+    @property
+    def is_backbone(self) -> bool:
+        """Whether it is stage 1."""
+        return self.number == 0
+
+    def __str__(self) -> str:
+        return "backbone" if self.is_backbone else f"{self.number}/{self.of}"
+
+
+BACKBONE = Share(0, 0)
 
 
 @dataclass(frozen=True)
@@ -42,13 +72,13 @@ class RunOptions:
     """How a training is run, not what comes out of it (but for `weights`, a file to start from).
 
     `group_size` bounds how many heads stage 2 holds in memory with their optimiser state (0: all), for independent
-    heads only; `only_group` trains just that group (from 1), to spread groups over machines. `shared` is a folder where
-    stage 1 is kept for other trainings that begin with the same.
+    heads only; `share` trains just one share, to spread groups over machines that have the training's folder in common.
+    `shared` is a folder where stage 1 is kept for other trainings that begin with the same.
     """
 
     weights: Path | None = None
     group_size: int = 0
-    only_group: int | None = None
+    share: Share | None = None
     shared: Path | None = None
     log: TrainingLog = field(default_factory=NoLog)
 
@@ -102,7 +132,8 @@ def train(
 
     Raises:
         InputError: the spec is for other classes or another size than the source has; the schedule contradicts itself;
-            groups that are not trained yet, where `only_group` was asked for.
+            a share that can't be trained yet.
+        UnfinishedTraining: the share that was asked for is trained, others are not.
         TrainingDiverged: the loss became infinite or NaN.
     """
     options = options or RunOptions()
@@ -115,7 +146,13 @@ def train(
     _check_schedule(schedule, options, engine)
     with torch.random.fork_rng(devices=[]):
         training = _Training(spec, source, schedule, folder, key, options, engine)
-        model = training.run(progress)
+        try:
+            model = training.run(progress)
+        except UnfinishedTraining:
+            finished = _finished(folder, key)  # by another machine, which then cleared up
+            if finished:
+                return finished
+            raise
     if engine.rank == 0:
         steps = schedule.exit_dropout.steps + schedule.distillation.steps
         record = TrainingRecord(source.spec, source.fingerprint, key, steps, package_versions())
@@ -137,7 +174,7 @@ def _check_match(spec: ModelSpec, source: DataSource) -> None:
 
 def _check_schedule(schedule: TrainingSchedule, options: RunOptions, engine: Engine) -> None:
     method = schedule.chosen_method
-    if (options.group_size or options.only_group) and not method.independent:
+    if (options.group_size or options.share) and not method.independent:
         raise InputError("groups of heads need independent heads: choose a method with independent heads")
     if method.temperature <= 0 or method.accumulate < 1:
         raise InputError(
@@ -160,7 +197,12 @@ def _finished(folder: Path, key: str) -> Checkpoint | None:
 
 def head_groups(spec: ModelSpec, options: RunOptions) -> list[tuple[HeadPlace, ...]]:
     """The heads that stage 2 trains, group by group."""
-    return groups_of(student_places(spec), options.group_size)
+    places, share = student_places(spec), options.share
+    if share is None or share.is_backbone:
+        return groups_of(places, options.group_size)
+    if share.of > len(places):
+        raise InputError(f"{len(places)} heads can't be {share.of} groups: give K/N with N up to {len(places)}")
+    return [tuple(places[n :: share.of]) for n in range(share.of)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,16 +225,33 @@ class _Training:
             start_heads_anew(model, schedule.seed)
         model.to(self.engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if method.scheme != "none":
+            self._check_backbone()
             self._run(BackboneStage(model, self.source, schedule), self.stage_one(), progress)
+        if self.options.share and self.options.share.is_backbone:
+            raise UnfinishedTraining("the backbone is trained; now the groups of heads, 1/N to N/N, on N machines", ())
         if method.fresh_heads:
             start_heads_anew(model, seed_of(schedule.seed, "stage 2"), but_reference=True)
         groups = head_groups(self.spec, self.options)
         for number, places in enumerate(groups, 1):
-            if schedule.distillation.steps and self.options.only_group in (None, number):
+            if schedule.distillation.steps and (not self.options.share or self.options.share.number == number):
                 self._run(HeadStage(model, self.source, schedule, places), self.group(places), progress)
-        if self.options.only_group:
+        if self.options.share:
             self._collect(model, groups)
         return model.eval().cpu()
+
+    def _check_backbone(self) -> None:
+        """Every machine's groups must be trained on one and the same backbone.
+
+        Raises:
+            InputError: a group of heads was asked for, and stage 1 is not finished.
+        """
+        share = self.options.share
+        if share is None or share.is_backbone:
+            return
+        left = read_progress(*self.stage_one())
+        if left is None or left.step != self.schedule.exit_dropout.steps:
+            raise InputError(f"group {share} needs the trained backbone, which is not in {self.folder}: train the "
+                             "share 'backbone' there first")
 
     def stage_one(self) -> tuple[Path, str]:
         """File and key of stage 1."""
@@ -228,17 +287,17 @@ class _Training:
         """After one group alone: the others as they lie in the folder.
 
         Raises:
-            InputError: some are not finished; they are named.
+            UnfinishedTraining: some are not finished; they are named.
         """
         missing = []
         for number, places in enumerate(groups, 1):
             path, key = self.group(places)
             left = read_progress(path, key)
             if left is None or left.step != self.schedule.distillation.steps:
-                missing.append(str(number))
+                missing.append(f"{number}/{len(groups)}")
             else:
                 load_state(path, HeadStage(model, self.source, self.schedule, places).moving(), None)
         if missing:
-            raise InputError(
-                f"group {self.options.only_group} of {len(groups)} is trained; still to train: {', '.join(missing)}"
+            raise UnfinishedTraining(
+                f"group {self.options.share} is trained; still to train: {', '.join(missing)}", tuple(missing)
             )

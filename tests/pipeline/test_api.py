@@ -24,7 +24,10 @@ from tests.provocations.folders import searches
 
 ROOT = Path(__file__).parents[2]
 UNMIRRORED = {"help", "json", "save_config"}
-STANDS_FOR = {"deploy": {"fleet"}, "search": {"front"}, "profile": {"devices", "sustained", "part"}}
+STANDS_FOR = {
+    "train": {"share", "together"}, "deploy": {"fleet"}, "search": {"front"},
+    "profile": {"devices", "sustained", "part"},
+}  # fmt: skip
 """By verb: flags that have a function of their own."""
 
 

@@ -13,11 +13,23 @@ from killed_training import SCHEDULE, tiny_source, tiny_spec
 from safetensors.torch import load_file
 
 from device_profiler.errors import InputError
+from pipeline.checkpoint import Checkpoint
 from pipeline.data import DataSource
 from pipeline.model import ModelSpec, build_model
 from pipeline.progress import Advance, SilentProgress
 from pipeline.training import TrainingMethod, TrainingSchedule
-from pipeline.training.run import STATE, RunOptions, TrainingDiverged, stage_one_key, train, training_key
+from pipeline.training.run import (
+    BACKBONE,
+    STATE,
+    RunOptions,
+    Share,
+    TrainingDiverged,
+    UnfinishedTraining,
+    head_groups,
+    stage_one_key,
+    train,
+    training_key,
+)
 from pipeline.training.stages import BackboneStage, HeadStage, plain_head
 
 COUPLED = msgspec.structs.replace(SCHEDULE, method=msgspec.UNSET)
@@ -160,16 +172,30 @@ def test_any_subset_of_heads_gets_the_same_weights_whatever_trains_beside_it(
     assert same(weights(tmp_path / "all"), weights(tmp_path / "groups"))
 
 
-def test_groups_of_heads_train_apart_and_the_last_one_collects_them(
+def test_shares_train_apart_and_the_last_one_gives_the_whole_trainings_checkpoint(
     spec: ModelSpec, source: DataSource, tmp_path: Path
 ) -> None:
     train(spec, source, SCHEDULE, tmp_path / "whole", SilentProgress())
-    for group, rest in ((2, "1, 3"), (1, "3")):
-        with pytest.raises(InputError, match=f"group {group} of 3 is trained; still to train: {rest}"):
-            options = RunOptions(group_size=3, only_group=group)
-            train(spec, source, SCHEDULE, tmp_path / "parts", SilentProgress(), options)
-    train(spec, source, SCHEDULE, tmp_path / "parts", SilentProgress(), RunOptions(group_size=3, only_group=3))
+
+    def part(share: Share) -> Checkpoint:
+        return train(spec, source, SCHEDULE, tmp_path / "parts", SilentProgress(), RunOptions(share=share))
+
+    with pytest.raises(InputError, match="group 2/3 needs the trained backbone"):
+        part(Share(2, 3))
+    with pytest.raises(UnfinishedTraining, match="the backbone is trained"):
+        part(BACKBONE)
+    for number, missing in ((2, ("1/3", "3/3")), (1, ("3/3",))):
+        with pytest.raises(UnfinishedTraining, match=f"group {number}/3 is trained; still to train: ") as left:
+            part(Share(number, 3))
+        assert left.value.missing == missing
+    part(Share(3, 3))
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert part(Share(1, 3)).folder == tmp_path / "parts", "it is all there"
+
+
+def test_more_groups_than_heads(spec: ModelSpec, source: DataSource, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"heads can't be 99 groups"):
+        head_groups(spec, RunOptions(share=Share(1, 99)))
 
 
 def test_stage_one_is_shared_by_trainings_that_differ_behind_it(
