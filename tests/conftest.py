@@ -10,7 +10,7 @@ import pytest
 from tests.deployments import cpu, environment, npu  # noqa: F401
 from tests.error_catalogue import Listed, listed
 from tests.error_recorder import append, recorded
-from tests.side_by_side import in_groups, name_of, own_cache
+from tests.side_by_side import FileScheduling, longest_first, own_cache
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,10 +25,14 @@ def pytest_configure() -> None:
         own_cache()
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist writes the groups into the node ids
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FileScheduling:
+    """See side_by_side.py."""
+    return FileScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """See side_by_side.py."""
-    in_groups(items)
+    longest_first(items)
 
 
 @cache
@@ -41,10 +45,10 @@ def _promised() -> dict[str, tuple[Listed, ...]]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Hold golden/errors.toml against what the tests that it names really raise."""
-    promised, record = _promised().get(name_of(item), ()), item.config.getoption("--record-errors")
+    promised, record = _promised().get(item.nodeid, ()), item.config.getoption("--record-errors")
     if not promised and not record:
         return (yield)
-    with recorded(name_of(item)) as seen:
+    with recorded(item.nodeid) as seen:
         result = yield
     if record:
         append(record.resolve(), seen)

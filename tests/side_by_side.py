@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from device_profiler.files import cache_folder
 from tests.deployments import DOWNLOADS
@@ -32,19 +33,19 @@ def own_cache() -> None:
         (cache_folder() / name).symlink_to(target)
 
 
-def in_groups(items: list[pytest.Item]) -> None:
-    """Order `items` longest file first, and keep each file (or the files of `DEPLOYMENTS`) with one worker."""
+class FileScheduling(LoadFileScheduling):  # type: ignore[misc]  # no types
+    """One worker takes all of a file, or of the files of `DEPLOYMENTS`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return DEPLOYMENTS[0] if file in DEPLOYMENTS else file
+
+
+def longest_first(items: list[pytest.Item]) -> None:
+    """Order `items`: the files of `LONGEST`, then the others as they come."""
     items.sort(key=lambda item: LONGEST.index(file_of(item)) if file_of(item) in LONGEST else len(LONGEST))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("deployments" if file_of(item) in DEPLOYMENTS else file_of(item)))
 
 
 def file_of(item: pytest.Item) -> str:
     """The path in front of its node id."""
     return item.nodeid.partition("::")[0]
-
-
-def name_of(item: pytest.Item) -> str:
-    """Its node id without the group that pytest-xdist adds."""
-    group = item.get_closest_marker("xdist_group")
-    return item.nodeid.removesuffix(f"@{group.args[0]}") if group else item.nodeid

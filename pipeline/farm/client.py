@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
@@ -57,7 +57,9 @@ class Farm:
         engine.set_up()
         self.address, self._credentials = address, credentials
         engine.check_reached(address, credentials)
-        check_versions(versions_here(), asyncio.run(versions_of(address, credentials)), f"the scheduler at {address}")
+        with ThreadPoolExecutor(1) as pool:  # a notebook runs an event loop in this thread
+            there = pool.submit(asyncio.run, versions_of(address, credentials)).result()
+        check_versions(versions_here(), there, f"the scheduler at {address}")
         self._client, self._closed = self._connect(), threading.Event()
 
     def __enter__(self) -> Self:

@@ -18,9 +18,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # longer than a file, its event loop would stand in the way of others' tests
 def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
-    """One chromium for all tests of pages."""
+    """One chromium for all of a file's tests of pages."""
     from report_browser import chromium
 
     with chromium(tmp_path_factory.mktemp("fonts")) as opened:
