@@ -56,8 +56,9 @@ class _Work:
 class Seat(Worker):  # type: ignore[misc]  # Dask's classes have no types
     """A host's worker without a phone. Its process lives as long as it does, with the last network loaded."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, host: str, **options: object) -> None:
         super().__init__(**options, resources={EVALUATION: 1.0})
+        self._host = host
         self._process: WorkerProcess | None = None
         self._lock = threading.Lock()
 
@@ -69,11 +70,11 @@ class Seat(Worker):  # type: ignore[misc]  # Dask's classes have no types
             answer = self._process.request(_Work(chunk, weights), "evaluating on the farm", CHUNK_TIMEOUT_S)
         except PipelineError as error:
             self.stop()
-            return ended_by(error, str(self.name), "")
+            return ended_by(error, self._host, "")
         if isinstance(answer, PipelineError):
-            return ended_by(answer, str(self.name), "")
+            return ended_by(answer, self._host, "")
         assert isinstance(answer, bytes)
-        return JobEnd("done", str(self.name), "", result=msgspec.Raw(answer))
+        return JobEnd("done", self._host, "", result=msgspec.Raw(answer))
 
     def stop(self) -> None:
         """End the process; the next chunk gets a new one."""

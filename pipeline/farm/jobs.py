@@ -54,7 +54,10 @@ def seat_of(host: str, phone: str) -> str:
 
 
 class JobEnd(msgspec.Struct, frozen=True):
-    """How a try ended on the phone at `phone` of `host`; `error` and its `kind` where it was not done."""
+    """How a try ended on the phone at `phone` of `host`; `error` and its `kind` where it was not done.
+
+    `phone` is empty where the work needs none.
+    """
 
     outcome: Outcome
     host: str
@@ -65,7 +68,8 @@ class JobEnd(msgspec.Struct, frozen=True):
 
     def as_error(self) -> PipelineError:
         """The error as if it had happened here, with where it did."""
-        return _KINDS.get(self.kind, PipelineError)(f"{self.error} (phone {self.phone} of host {self.host})")
+        where = f"phone {self.phone} of host {self.host}" if self.phone else f"host {self.host}"
+        return _KINDS.get(self.kind, PipelineError)(f"{self.error} ({where})")
 
 
 def ended_by(error: PipelineError, host: str, phone: str) -> JobEnd:
