@@ -25,7 +25,7 @@ POLICIES = {
     "mean_edges": "mean+edges",
     "quantile_edges": "quantile:0.1+edges",
 }
-HARDEST = ("share", "quantile_edges")
+HARDEST = ("quantile_edges",)
 EVERY = tuple(POLICIES)
 FORMS = (
     pytest.param("executorch", "fp32", ".pte", HARDEST, id="executorch-fp32-hardest"),

@@ -148,6 +148,7 @@ def test_a_checkpoint_of_another_model_is_refused(cpu: Ran, environment: dict[st
     assert "is a checkpoint of another model: its backbone is efficientnet_lite0" in last
 
 
+@pytest.mark.slow  # by day tests/pipeline/test_training.py kills and interrupts trainings
 def test_an_interrupted_training_goes_on(environment: dict[str, str], tmp_path: Path) -> None:
     import signal
     import time
