@@ -56,9 +56,9 @@ class _Work:
 class Seat(Worker):  # type: ignore[misc]  # Dask's classes have no types
     """A host's worker without a phone. Its process lives as long as it does, with the last network loaded."""
 
-    def __init__(self, host: str, **options: object) -> None:
+    def __init__(self, host_name: str, **options: object) -> None:
         super().__init__(**options, resources={EVALUATION: 1.0})
-        self._host = host
+        self._host = host_name
         self._process: WorkerProcess | None = None
         self._lock = threading.Lock()
 
