@@ -44,14 +44,15 @@ class StoredMeasurement(msgspec.Struct, frozen=True):
 class Store:
     """The measurements kept at `place`: a file, a URL, or None for MESS_STORE or the project's cache.
 
-    Several processes may use it at once.
+    Several processes may use it at once. A server that was there is waited for when it goes; a `patient` store waits
+    for it when it is opened too.
 
     Raises:
         InputError: the place can't be opened, is no store, or was written by a newer version of this program.
     """
 
-    def __init__(self, place: Path | str | None = None) -> None:
-        self._engine = open_engine(place)
+    def __init__(self, place: Path | str | None = None, *, patient: bool = False) -> None:
+        self._engine = open_engine(place, patient=patient)
 
     def __enter__(self) -> Self:
         return self

@@ -23,13 +23,15 @@ _CONNECT_TIMEOUT_S = 15
 _READ_ONLY = "read_only"
 
 
-def open_engine(place: Path | str | None) -> Engine:
+def open_engine(place: Path | str | None, *, patient: bool = False) -> Engine:
     """The database at `place` (a file, a URL, None for MESS_STORE or the cache), with the newest schema.
+
+    `patient`: a server that is not there is waited for from the first; else only once it was there.
 
     Raises:
         InputError: it can't be opened, is no store, or was written by a newer version of this program.
     """
-    return _open(_url(place or os.environ.get(PLACE_VARIABLE) or None))
+    return _open(_url(place or os.environ.get(PLACE_VARIABLE) or None), patient)
 
 
 def was_cut(error: SQLAlchemyError) -> bool:
@@ -70,7 +72,7 @@ def _with_driver(url: URL) -> URL:
     return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
 
 
-def _open(url: URL) -> Engine:
+def _open(url: URL, patient: bool) -> Engine:
     try:
         if _is_sqlite(url):
             engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
@@ -78,8 +80,10 @@ def _open(url: URL) -> Engine:
             event.listen(engine, "begin", _begin)
         else:
             engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_TIMEOUT_S})
+        if patient and not _is_sqlite(url):
+            event.listen(engine, "do_connect", _connect_patiently)
         _bring_up_to_date(engine)
-        if not _is_sqlite(url):
+        if not patient and not _is_sqlite(url):
             event.listen(engine, "do_connect", _connect_patiently)
     except ModuleNotFoundError as error:
         raise InputError(f"the store {url} wants the Python package {error.name}: "

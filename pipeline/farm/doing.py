@@ -95,7 +95,7 @@ def _result(job: Job, encoded: bytes, phone: str, place: str | None, running: Ru
     Raises:
         PipelineError: whatever stopped it.
     """
-    with Store(place) as store:
+    with Store(place, patient=True) as store:
         claim = store.claim(job.name)
     token, target = f"farm-{claim.name[:12]}-{claim.token}", find_target(job.target)
     with open_device(phone, target, require_device=job.real, lease_token=token), running.process(phone) as worker:
@@ -128,7 +128,7 @@ def _answer(work: object) -> object:
     job = msgspec.json.decode(work.job, type=Job)
     try:
         opened = open_device(work.phone, find_target(job.target), require_device=job.real, lease_token=work.lease_token)
-        with opened as device, Store(work.store) as store:
+        with opened as device, Store(work.store, patient=True) as store:
             return do(job, device, store, work.claim)
     except PipelineError as error:
         return error

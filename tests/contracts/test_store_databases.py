@@ -267,6 +267,12 @@ class TestPostgresql(StoreContract):
                 store.add(changed(key="meanwhile"))
                 back.join()
                 assert [kept.measurement.key for kept in store.find()] == [ONE.key, "meanwhile"]
+                own.stop()
+                back = threading.Timer(2.0, own.start)
+                back.start()
+                with Store(f"{own.url}/postgres", patient=True) as patient:
+                    assert len(list(patient.find())) == 2
+                back.join()
         except NoServerError as error:
             pytest.skip(str(error))
 
