@@ -28,7 +28,7 @@ from tests.farm.site import Site
 
 RESULTS = Path(__file__).parent / "results" / "speedup.json"
 LIGHT = Path(__file__).parents[2] / "tests" / "farm" / "light"
-JOBS = 12
+JOBS = 6
 CASES = ((1, 1), (3, 2))
 """(hosts, phones a host)."""
 
