@@ -31,11 +31,11 @@ def profile_on_farm(arguments: argparse.Namespace, target: Target) -> int:
         from device_profiler.prediction import load_model
         from pipeline.cli.output import warn
         from pipeline.cli.profiling import tell_profile
+        from pipeline.farm.client import emulated_only
         from pipeline.network import prepare_network
 
         if not real:
-            warn(f"the farm has no {target.device} but emulated ones: CPU times are estimates of a virtual clock, not "
-                 "measurements")
+            warn(emulated_only(target))
         network = prepare_network(request, workspace)
         with workspace.progress.task("profiling parts on the farm", 1) as advance:
             profile = _measured(farm, arguments, network, target, store, real)

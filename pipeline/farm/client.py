@@ -214,6 +214,12 @@ class Farm:
             time.sleep(POLL_S)
 
 
+def emulated_only(target: Target) -> str:
+    """What every output has to say where the farm has no phone of silicon."""
+    return (f"the farm has no {target.device} but emulated ones: CPU times are estimates of a virtual clock, not "
+            "measurements")
+
+
 def _has_ended(future: Future, ended: threading.Event) -> bool:
     """Wait for the end for POLL_S; a future that the scheduler no longer knows has ended too."""
     return ended.wait(POLL_S) or future.status in ("cancelled", "lost")

@@ -16,7 +16,7 @@ from device_profiler.measurement import DeviceIdentity
 from device_profiler.runner.results import CascadeResult
 from device_profiler.targets import Target
 from device_profiler.workload import Array, CascadePlan
-from pipeline.farm.client import Farm
+from pipeline.farm.client import Farm, emulated_only
 from pipeline.farm.jobs import Job, seat_of
 from pipeline.farm.kinds import (
     CASCADE,
@@ -71,9 +71,7 @@ class FarmPhone:
         if end.outcome != "done":
             raise end.as_error()
         note(f"working on {end.phone} of {end.host}")
-        warning = None if real else (
-            f"the farm has no {target.device} but emulated ones: CPU times are estimates of a virtual clock, not "
-            "measurements")
+        warning = None if real else emulated_only(target)
         identity = msgspec.json.decode(end.result, type=DeviceIdentity)
         return cls(farm, target, seat_of(end.host, end.phone), identity, warning, store, real, note)
 
