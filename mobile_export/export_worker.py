@@ -4,13 +4,13 @@ import io
 import pickle
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 import torch
 
+from device_profiler.abreast import abreast
 from device_profiler.errors import PipelineError
 from device_profiler.targets import Precision
 from mobile_export.artifact import Artifact
@@ -92,8 +92,7 @@ def export_in_parallel(jobs: Sequence[ExportJob], at_once: int = 2) -> tuple[Art
     Raises:
         InputError, VerificationError: the first failed job's, once the running ones have ended.
     """
-    with ThreadPoolExecutor(max_workers=at_once) as pool:
-        return tuple(pool.map(_export_job, jobs))
+    return tuple(abreast(_export_job, jobs, at_once))
 
 
 def _export_job(job: ExportJob) -> Artifact:

@@ -65,7 +65,7 @@ def deploy(request: DeployRequest, workspace: Workspace, open_phone: OpenPhone =
         )
         measure = measuring(bench, phone, learned.statistics.test, learned.table)
         winner = best_whole(measure, learned.statistics.search, learned.table, decision, request.objective)
-        reference, single = measure(decision.reference), measure(decision.strongest_single)
+        reference, single = measure((decision.reference, decision.strongest_single))
         proof = prove(winner.shipment, network.source, learned.statistics.test, workspace)
         checked = bench.check_on_phone(winner.shipment, phone, _probes(learned.statistics, winner))
         bundle = make_bundle(

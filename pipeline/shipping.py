@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from device_profiler.abreast import abreast
 from device_profiler.errors import InputError
 from device_profiler.files import write_atomic
 from device_profiler.measurement import Measurement
@@ -37,6 +38,8 @@ from pipeline.sources import graph_code
 from pipeline.workspace import Workspace, content_key
 
 PARITY_IMAGES = 32
+EXPORTS_AT_ONCE = 2
+"""Each is one thread of a process of its own, which takes 1 to 3 GB."""
 RECORD = "artifact.json"
 
 
@@ -63,6 +66,20 @@ class Bench:
     workspace: Workspace
     input: InputForm | None = None
     float_layers: tuple[str, ...] = ()
+
+    def ship_all(self, configurations: Sequence[Configuration]) -> tuple[Shipment, ...]:
+        """Every configuration shipped, in their order; exports go `EXPORTS_AT_ONCE` at a time.
+
+        Raises:
+            VerificationError: as `ship` does; exports that run then are finished and kept.
+        """
+        files = {(one.exits, one.heads): one for one in configurations}  # thresholds are no part of an export
+        shipped = dict(zip(files, abreast(self.ship, tuple(files.values()), EXPORTS_AT_ONCE), strict=True))
+        return tuple(
+            found if found.configuration == one else self.ship(one)
+            for one in configurations
+            for found in (shipped[one.exits, one.heads],)
+        )
 
     def ship(self, configuration: Configuration) -> Shipment:
         """Export and verify a configuration, or take it from the cache where the same was shipped before.

@@ -1,13 +1,13 @@
 """Configurations timed whole, and the choice among them: sums of parts rank, wholes decide."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from device_profiler.errors import InfeasibleError
 from pipeline.deciding import Decision
 from pipeline.deployment import TimedWhole
 from pipeline.durations import format_duration
-from pipeline.exact_search.configuration import Candidate
+from pipeline.exact_search.configuration import Candidate, Configuration
 from pipeline.exact_search.evaluate import evaluate_configuration
 from pipeline.exact_search.objective import Objective
 from pipeline.exact_search.runners_up import runners_up
@@ -21,23 +21,24 @@ TABLE_ERROR = 0.03
 """Relative error of sums of parts against wholes that runners-up are measured for."""
 ATTEMPTS = 3
 
-# The candidate as exported, verified and timed whole.
-Measure = Callable[[Candidate], TimedWhole]
+# The candidates as exported, verified and timed whole.
+Measure = Callable[[Sequence[Candidate]], Sequence[TimedWhole]]
 
 
 def measuring(bench: Bench, phone: PhoneWork, test: ExitStatistics, table: LatencyTable) -> Measure:
-    """Ships and times configurations whole, each once; `test`: what is reported of them."""
-    done: dict[tuple[object, ...], TimedWhole] = {}
+    """Ships configurations side by side and times them whole one after the other, each once.
 
-    def measure(candidate: Candidate) -> TimedWhole:
-        configuration = candidate.configuration
-        key = (configuration.exits, configuration.heads, configuration.thresholds)
-        if key not in done:
-            shipment = bench.ship(configuration)
+    `test`: what is reported of them.
+    """
+    done: dict[Configuration, TimedWhole] = {}
+
+    def measure(candidates: Sequence[Candidate]) -> tuple[TimedWhole, ...]:
+        new = {one.configuration: one for one in candidates if one.configuration not in done}
+        for shipment, candidate in zip(bench.ship_all(tuple(new)), new.values(), strict=True):
             paths = bench.time_paths(shipment, phone)
-            reported = evaluate_configuration(test, table, configuration)
-            done[key] = TimedWhole(shipment, candidate, reported, paths)
-        return done[key]
+            reported = evaluate_configuration(test, table, candidate.configuration)
+            done[candidate.configuration] = TimedWhole(shipment, candidate, reported, paths)
+        return tuple(done[one.configuration] for one in candidates)
 
     return measure
 
@@ -55,12 +56,13 @@ def best_whole(
         InfeasibleError: the bound holds for sums of parts only, not for a whole.
     """
     asked, best = objective, decision.winner.candidate
+    compared = (decision.strongest_single, decision.reference)  # reports want them: exported beside the others
     if decision.certificate:
-        return _kept(measure(best), objective)
+        return _kept(measure((best, *compared))[0], objective)
     single = (decision.strongest_single,) if decision.single_fits else ()
     for _ in range(ATTEMPTS):
         rivals = runners_up(statistics, table, asked, best.configuration, error=TABLE_ERROR, count=1)
-        wholes = [measure(candidate) for candidate in (best, *rivals, *single)]
+        wholes = measure((best, *rivals, *single, *compared))[: 1 + len(rivals) + len(single)]
         kept = [whole for whole in wholes if _keeps(whole, objective)]
         if kept:
             return min(kept, key=lambda whole: _rank(whole, objective))
@@ -69,7 +71,7 @@ def best_whole(
             best = search(statistics, table, asked).candidate
         except InfeasibleError:
             break
-    return _kept(measure(best), objective)
+    return _kept(measure((best,))[0], objective)
 
 
 def _kept(whole: TimedWhole, objective: Objective) -> TimedWhole:

@@ -18,6 +18,7 @@ from pipeline.training.schedule import StageSchedule, TrainingSchedule
 from pipeline.training.seeds import seed_of
 from pipeline.training.stages import Objective, Stage
 from pipeline.training.state import TrainingProgress, load_state, read_progress, save_state
+from pipeline.training.threads import threads_for
 
 DECAY_POWER = 0.9
 MAX_GRADIENT = 5.0
@@ -55,7 +56,7 @@ class StageRun:
         if done:
             load_state(self.state, self.stage.moving(), plain)
         optimizer = self.engine.optimizer(plain)
-        with progress.task(self.stage.title, steps) as advance:
+        with progress.task(self.stage.title, steps) as advance, threads_for(self._pixels()):
             advance(done, "")
             for step, batches in self._batches(done, steps):
                 factor = rate_factor(step, self.stage.schedule)
@@ -65,6 +66,10 @@ class StageRun:
                 self._save(step + 1, plain)
                 self.log.write(self.stage.number, step + 1, {"loss": loss, "rate": factor})
                 advance(1, f"loss {loss:.3f}")
+
+    def _pixels(self) -> int:
+        height, width = self.stage.model.spec.size
+        return self.stage.schedule.batch * height * width
 
     def _done(self) -> int:
         left = read_progress(self.state, self.key)

@@ -33,6 +33,7 @@ class Stage(Protocol):
     number: int
     title: str
     schedule: StageSchedule
+    model: MultiExitModel
 
     def prepare(self) -> None:
         """Set every part of the model to train or to stand still."""

@@ -1,6 +1,6 @@
 """Which of the candidates ships once they are timed whole: sums of parts rank, wholes decide."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import pytest
@@ -39,9 +39,9 @@ class Phone:
     def __init__(self, factor: Callable[[Candidate], float]) -> None:
         self.factor, self.asked = factor, list[Configuration]()
 
-    def __call__(self, candidate: Candidate) -> TimedWhole:
-        self.asked.append(candidate.configuration)
-        return cast(TimedWhole, Whole(candidate, self.factor(candidate)))
+    def __call__(self, candidates: Sequence[Candidate]) -> list[TimedWhole]:
+        self.asked += [candidate.configuration for candidate in candidates]
+        return [cast(TimedWhole, Whole(candidate, self.factor(candidate))) for candidate in candidates]
 
 
 def decided(objective: Objective, *, single_fits: bool = False) -> Decision:
