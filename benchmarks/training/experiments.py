@@ -8,12 +8,13 @@ begin alike, and a broken-off training resumes. The table is written again after
 import argparse
 import hashlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import torch
+from outcomes import FIRST_POLICY, Chosen, Point, Result, table_of
 from plans import EFFORTS, Effort, Run, runs
 
 from device_profiler.files import cache_folder, write_atomic
@@ -21,6 +22,7 @@ from pipeline.checkpoint import load_model
 from pipeline.data import DataSource, load_source
 from pipeline.evaluation import AGREEMENT, evaluate_policies
 from pipeline.exact_search.evaluate import evaluate_configuration
+from pipeline.exact_search.front import front
 from pipeline.exact_search.objective import Objective
 from pipeline.exact_search.solver import search
 from pipeline.exit_statistics import ExitStatistics
@@ -31,45 +33,12 @@ from pipeline.progress import terminal_progress
 from pipeline.training.run import RunOptions, train, training_key
 
 POLICIES = (
-    *("mean", "median", "margin", "entropy", "quantile:0.1", "patch:0.01", "mean+edges", "share:0.9+edges"),
+    FIRST_POLICY,
+    *("median", "margin", "entropy", "quantile:0.1", "patch:0.01", "mean+edges", "share:0.9+edges"),
     *(f"share:{threshold:g}" for threshold in SHARE_GRID),
     AGREEMENT,
 )
 DROPS = (0.0, 0.01)
-
-
-class Chosen(msgspec.Struct, frozen=True):
-    """The cheapest configuration within a drop of mIoU, found on the search split, told on the test split."""
-
-    setting: str
-    policy: str
-    drop: float
-    exits: tuple[int, ...]
-    heads: tuple[str, ...]
-    miou: float
-    times_cheaper: float
-
-    def answers(self, policy: str) -> bool:
-        """Whether this is the adaptive configuration of a policy at most 1 pp below the full network."""
-        return (self.setting, self.policy, self.drop) == ("adaptive", policy, 0.01)
-
-
-class Result(msgspec.Struct, frozen=True):
-    """One run: mIoU of the best head at every exit (chosen on the search split, told on the test split)."""
-
-    question: str
-    label: str
-    seed: int
-    full_miou: float
-    exits_miou: tuple[float, ...]
-    exits_heads: tuple[str, ...]
-    chosen: tuple[Chosen, ...]
-    cpu_seconds: float
-    threads: int
-    images: int
-    data: str
-    size: tuple[int, int]
-    steps: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +71,7 @@ class Bench:
             source.classes.names, source.size, backbone=effort.backbone, output_stride=run.output_stride,
             exits=effort.exits, heads=effort.heads,
         )
-        schedule = run.schedule(effort, seed)
+        schedule = run.schedule(effort, seed, spec)
         folder = cache_folder("experiments", training_key(spec, source.fingerprint, schedule))
         options = RunOptions(shared=cache_folder("experiments", "stage1"))
         model = load_model(train(spec, source, schedule, folder, terminal_progress(), options))
@@ -110,12 +79,15 @@ class Bench:
         pairs = list(zip(self.policies, *self._statistics(model), strict=True))
         _, choosing, telling = pairs[0]
         best = [_best_head(choosing, e) for e in range(len(spec.exits))]
+        settings = [Settled(model, *pair) for pair in pairs]
         return Result(
-            run.question, run.label, seed, telling.miou(*telling.reference),
+            run.question, run.label, seed, choosing.miou(*choosing.reference), telling.miou(*telling.reference),
+            settings[0].full_cost,
             tuple(telling.miou(e, h) for e, h in enumerate(best)),
             tuple(telling.heads[e][h] for e, h in enumerate(best)),
-            tuple(chosen for pair in pairs for chosen in _choices(model, *pair)),
-            spent, torch.get_num_threads(), len(source.train), source.spec.partition(":")[0], source.size, effort.steps,
+            tuple(chosen for settled in settings for chosen in settled.chosen()), tuple(settings[0].front()),
+            spent, torch.get_num_threads(), len(source.train), source.spec.partition(":")[0], source.size,
+            (schedule.exit_dropout.steps, schedule.distillation.steps),
         )
 
     def _statistics(self, model: MultiExitModel) -> list[tuple[ExitStatistics, ...]]:
@@ -132,74 +104,44 @@ def _best_head(statistics: ExitStatistics, e: int) -> int:
     return max(existing, key=lambda h: statistics.miou(e, h))
 
 
-def _choices(
-    model: MultiExitModel, policy: str, choosing: ExitStatistics, telling: ExitStatistics
-) -> list[Chosen]:
-    """The cheapest configurations by multiply-adds; a budgeted one does not depend on the policy."""
-    cost = count_model(model)
-    table = LatencyTable(
-        "multiply-adds", "predicted", tuple(map(float, cost.blocks)), _slots(cost.heads), unit="multiply-adds"
-    )
-    full = cost.total(*telling.reference)
-    settings = ("adaptive", "budgeted") if policy == POLICIES[0] else ("adaptive",)
-    found = []
-    for setting in settings:
-        for drop in DROPS:
-            asked = Objective(setting=setting, max_drop=drop, threshold_grid=16, unit="multiply-adds")
-            best = search(choosing, table, asked).candidate.configuration
-            told = evaluate_configuration(telling, table, best)
-            found.append(Chosen(setting, policy, drop, best.exits, best.heads, told.miou, full / told.latency_ns))
-    return found
+class Settled:
+    """What the search finds for one policy, by multiply-adds: chosen on one split, told on another."""
+
+    def __init__(
+        self, model: MultiExitModel, policy: str, choosing: ExitStatistics, telling: ExitStatistics
+    ) -> None:
+        self.policy, self.choosing, self.telling = policy, choosing, telling
+        cost = count_model(model)
+        self.table = LatencyTable(
+            "multiply-adds", "predicted", tuple(map(float, cost.blocks)), _slots(cost.heads), unit="multiply-adds"
+        )
+        self.full_cost = float(cost.total(*telling.reference))
+
+    def chosen(self) -> Iterator[Chosen]:
+        """The cheapest within each drop; a budgeted one does not depend on the policy, so the first one tells it."""
+        for setting in ("adaptive", "budgeted") if self.policy == FIRST_POLICY else ("adaptive",):
+            for drop in DROPS:
+                best = search(self.choosing, self.table, _asked(setting, drop)).candidate.configuration
+                told = evaluate_configuration(self.telling, self.table, best)
+                cheaper = self.full_cost / told.latency_ns
+                yield Chosen(setting, self.policy, drop, best.exits, best.heads, told.miou, cheaper)
+
+    def front(self) -> Iterator[Point]:
+        """The Pareto fronts of the choosing split, told on the other."""
+        for setting in ("budgeted", "adaptive"):
+            for point in front(self.choosing, self.table, _asked(setting)).points:
+                found = point.configuration
+                told = evaluate_configuration(self.telling, self.table, found)
+                yield Point(setting, found.exits, found.heads, point.miou, told.miou, told.latency_ns)
+
+
+def _asked(setting: str, drop: float | None = None) -> Objective:
+    return Objective(setting=setting, max_drop=drop, threshold_grid=16, unit="multiply-adds")
 
 
 def _slots(heads: tuple[tuple[int, ...], ...]) -> tuple[tuple[float | None, ...], ...]:
     most = max(map(len, heads))
     return tuple((*map(float, row), *[None] * (most - len(row))) for row in heads)
-
-
-def table_of(results: list[Result]) -> str:
-    """Markdown: per question, mean and standard deviation over the seeds of every figure, in points of mIoU."""
-    lines = []
-    for question in dict.fromkeys(result.question for result in results):
-        rows = [result for result in results if result.question == question]
-        exits = len(rows[0].exits_miou)
-        lines += [
-            f"\n### {question}\n",
-            f"| | seeds | {' | '.join(f'exit{e + 1}' for e in range(exits))} | full network "
-            "| adaptive, at most 1 pp lower | cheaper | CPU s |",
-            "|" + "---|" * (exits + 6),
-        ]
-        for label in dict.fromkeys(row.label for row in rows):
-            lines.append(_row(label, [row for row in rows if row.label == label]))
-    return "\n".join(lines) + "\n\n" + policy_table(results)
-
-
-def _row(label: str, of_label: list[Result]) -> str:
-    mious = np.array([row.exits_miou for row in of_label]) * 100
-    chosen = [c for row in of_label for c in row.chosen if c.answers(POLICIES[0])]
-    cells = [
-        label, str(len(of_label)), *[_spread(column) for column in mious.T],
-        _spread([100 * row.full_miou for row in of_label]), _spread([100 * c.miou for c in chosen]),
-        _spread([c.times_cheaper for c in chosen], "x"), _spread([row.cpu_seconds for row in of_label]),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def policy_table(results: list[Result]) -> str:
-    """Markdown: every exit policy over all runs: mIoU lost on the test split, and how much cheaper."""
-    lines = ["### exit policies, all runs\n", "| policy | runs | lost, pp | cheaper |", "|---|---|---|---|"]
-    for policy in dict.fromkeys(c.policy for result in results for c in result.chosen):
-        rows = [(r, c) for r in results for c in r.chosen if c.answers(policy)]
-        lost = _spread([100 * (r.full_miou - c.miou) for r, c in rows])
-        lines.append(f"| {policy} | {len(rows)} | {lost} | {_spread([c.times_cheaper for _, c in rows], 'x')} |")
-    return "\n".join(lines) + "\n"
-
-
-def _spread(values: object, unit: str = "") -> str:
-    """Mean and, over several seeds, the standard deviation."""
-    array = np.asarray(values, np.float64)
-    deviation = f" ± {array.std(ddof=1):.2f}" if len(array) > 1 else ""
-    return f"{array.mean():.2f}{unit}{deviation}"
 
 
 def main() -> None:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, replace
 
 from pipeline.data.source import DataAmounts
+from pipeline.model import ModelSpec, build_model, count_model
 from pipeline.training.schedule import StageSchedule, TrainingMethod, TrainingSchedule
+from pipeline.training.stages import plain_head
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,23 @@ class Effort:
 
 @dataclass(frozen=True)
 class Run:
-    """One training: `question` groups what the table compares; the seed is added by the runner."""
+    """One training: `question` groups what the table compares; the seed is added by the runner.
+
+    `same_work`: stage 1 goes on for the multiply-adds that both stages of the default take together, so that a plain
+    single-exit network is compared after the same work.
+    """
 
     question: str
     label: str
     method: TrainingMethod
     alpha: float = 0.5
     output_stride: int = 16
+    same_work: bool = False
 
-    def schedule(self, effort: Effort, seed: int) -> TrainingSchedule:
+    def schedule(self, effort: Effort, seed: int, spec: ModelSpec) -> TrainingSchedule:
         """The schedule of this run."""
         first, second = effort.steps
+        first = first_steps_of_same_work(spec, effort.steps) if self.same_work else first
         return TrainingSchedule(
             exit_dropout=StageSchedule(
                 steps=first, batch=effort.batch, head_rate=2e-3, backbone_rate=5e-4, warmup=first // 50, loss_stride=2
@@ -52,6 +60,28 @@ class Run:
 DEFAULT = TrainingMethod()
 """What every question varies one thing of."""
 
+SINGLE = "single exit for the whole time"
+"""The run that the goals are counted against."""
+
+BACKWARD = 2
+"""Work of a backward pass in forward passes: one for the inputs' gradient, one for the weights'."""
+
+
+def first_steps_of_same_work(spec: ModelSpec, steps: tuple[int, int]) -> int:
+    """Steps of single-exit training that cost the multiply-adds of both stages of exit-dropout, round robin.
+
+    Batches are of one size in both stages, so work is counted for one image.
+    """
+    cost = count_model(build_model(spec, pretrained=False))
+    last, reference = spec.reference
+    full = cost.total(last, reference)
+    plain = [
+        cost.heads[e][spec.heads[e].index(plain_head(spec, e))] for e in range(len(spec.exits)) if e != last
+    ]
+    first = (1 + BACKWARD) * (full + sum(plain) / len(plain))
+    second = full + (1 + BACKWARD) * (sum(map(sum, cost.heads)) - cost.heads[last][reference])
+    return round((steps[0] * first + steps[1] * second) / ((1 + BACKWARD) * full))
+
 
 def runs(output_strides: tuple[int, ...]) -> list[Run]:
     """Every run, for each form of the backbone: light (16 or 32) and dilated (8)."""
@@ -68,6 +98,7 @@ def _one_form() -> list[Run]:
         Run("stage 1", "exit-dropout (b), divisors", TrainingMethod(scheme="divisors")),
         Run("stage 1", "end to end, all exits", TrainingMethod(scheme="end-to-end")),
         Run("stage 1", "single exit, then frozen", TrainingMethod(scheme="last-exit")),
+        Run("stage 1", SINGLE, TrainingMethod(scheme="last-exit"), same_work=True),
     ]
     variants = [
         Run("distillation", "none", TrainingMethod(variant="none")),

@@ -1,0 +1,150 @@
+"""What a run of the experiments found, as kept on disk, and the tables that compare runs."""
+
+import msgspec
+import numpy as np
+from plans import SINGLE
+
+FIRST_POLICY = "mean"
+"""The policy that tables of trainings are told by."""
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """The cheapest configuration within a drop of mIoU, found on the search split, told on the test split."""
+
+    setting: str
+    policy: str
+    drop: float
+    exits: tuple[int, ...]
+    heads: tuple[str, ...]
+    miou: float
+    times_cheaper: float
+
+    def answers(self, policy: str) -> bool:
+        """Whether this is the adaptive configuration of a policy at most 1 pp below the full network."""
+        return (self.setting, self.policy, self.drop) == ("adaptive", policy, 0.01)
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A configuration of the Pareto front of the search split; `cost` in multiply-adds, `miou` of the test split."""
+
+    setting: str
+    exits: tuple[int, ...]
+    heads: tuple[str, ...]
+    search_miou: float
+    miou: float
+    cost: float
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One run: mIoU of the best head at every exit (chosen on the search split, told on the test split).
+
+    `front`: budgeted, and adaptive by the first policy. `steps`: of both stages, as trained.
+    """
+
+    question: str
+    label: str
+    seed: int
+    full_search_miou: float
+    full_miou: float
+    full_cost: float
+    exits_miou: tuple[float, ...]
+    exits_heads: tuple[str, ...]
+    chosen: tuple[Chosen, ...]
+    front: tuple[Point, ...]
+    cpu_seconds: float
+    threads: int
+    images: int
+    data: str
+    size: tuple[int, int]
+    steps: tuple[int, int]
+
+
+def table_of(results: list[Result]) -> str:
+    """Markdown: per question, mean and standard deviation over the seeds of every figure, in points of mIoU."""
+    lines = []
+    for question in dict.fromkeys(result.question for result in results):
+        rows = [result for result in results if result.question == question]
+        exits = len(rows[0].exits_miou)
+        lines += [
+            f"\n### {question}\n",
+            f"| | seeds | {' | '.join(f'exit{e + 1}' for e in range(exits))} | full network "
+            "| adaptive, at most 1 pp lower | cheaper | CPU s |",
+            "|" + "---|" * (exits + 6),
+        ]
+        for label in dict.fromkeys(row.label for row in rows):
+            lines.append(_row(label, [row for row in rows if row.label == label]))
+    return "\n".join([*lines, "", goal_table(results), policy_table(results)])
+
+
+def _row(label: str, of_label: list[Result]) -> str:
+    mious = np.array([row.exits_miou for row in of_label]) * 100
+    chosen = [c for row in of_label for c in row.chosen if c.answers(FIRST_POLICY)]
+    cells = [
+        label, str(len(of_label)), *[_spread(column) for column in mious.T],
+        _spread([100 * row.full_miou for row in of_label]), _spread([100 * c.miou for c in chosen]),
+        _spread([c.times_cheaper for c in chosen], "x"), _spread([row.cpu_seconds for row in of_label]),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def policy_table(results: list[Result]) -> str:
+    """Markdown: every exit policy over all runs: mIoU lost on the test split, and how much cheaper."""
+    lines = ["### exit policies, all runs\n", "| policy | runs | lost, pp | cheaper |", "|---|---|---|---|"]
+    for policy in dict.fromkeys(c.policy for result in results for c in result.chosen):
+        rows = [(r, c) for r in results for c in r.chosen if c.answers(policy)]
+        lost = _spread([100 * (r.full_miou - c.miou) for r, c in rows])
+        lines.append(f"| {policy} | {len(rows)} | {lost} | {_spread([c.times_cheaper for _, c in rows], 'x')} |")
+    return "\n".join(lines) + "\n"
+
+
+def goal_table(results: list[Result]) -> str:
+    """Markdown: every run of a form against its single-exit network of the same seed.
+
+    The cheapest configuration at most 1 pp below that network on the search split, and what it is worth on the test
+    split: its gap to the network there, and how many times fewer multiply-adds it takes.
+    """
+    head = "| | seeds | last exit, pp above | budgeted, pp above | cheaper | adaptive, pp above | cheaper |"
+    lines = ["### against the single-exit network trained for the whole time\n"]
+    for question in dict.fromkeys(r.question for r in results):
+        rows = [(r, s) for r in results if r.question == question and (s := single_of(r, results)) is not None]
+        if rows:
+            lines += [f"#### {question}\n", head, "|" + "---|" * 7]
+        lines += [
+            _goal_row(label, [(r, s) for r, s in rows if r.label == label])
+            for label in dict.fromkeys(r.label for r, _ in rows)
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def single_of(result: Result, results: list[Result]) -> Result | None:
+    """The single-exit network of a result's form of backbone and seed, where it has been trained."""
+    form = result.question.partition(", ")[2]
+    return next(
+        (r for r in results if r.label == SINGLE and r.seed == result.seed and r.question.endswith(form)), None
+    )
+
+
+def _goal_row(label: str, pairs: list[tuple[Result, Result]]) -> str:
+    cells = [label, str(len(pairs)), _spread([100 * (r.full_miou - s.full_miou) for r, s in pairs])]
+    for setting in ("budgeted", "adaptive"):
+        found = [(_near(r, s, setting), s) for r, s in pairs]
+        near = [(point, s) for point, s in found if point is not None]
+        missed = f" ({len(found) - len(near)} not within)" if len(near) < len(found) else ""
+        gaps = [100 * (point.miou - s.full_miou) for point, s in near]
+        ratios = [s.full_cost / point.cost for point, s in near]
+        cells += [_spread(gaps) + missed, _spread(ratios, "x")] if near else ["none within 1 pp", ""]
+    return f"| {' | '.join(cells)} |"
+
+
+def _near(result: Result, single: Result, setting: str) -> Point | None:
+    """The cheapest configuration at most 1 pp below a network, on the search split."""
+    near = [p for p in result.front if p.setting == setting and p.search_miou >= single.full_search_miou - 0.01]
+    return min(near, key=lambda p: p.cost) if near else None
+
+
+def _spread(values: object, unit: str = "") -> str:
+    """Mean and, over several seeds, the standard deviation."""
+    array = np.asarray(values, np.float64)
+    deviation = f" ± {array.std(ddof=1):.2f}" if len(array) > 1 else ""
+    return f"{array.mean():.2f}{unit}{deviation}"
