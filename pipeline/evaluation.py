@@ -17,6 +17,8 @@ from pipeline.policy import DEFAULT_POLICY, Confidence, Finish
 from pipeline.progress import Progress
 
 BATCH = 8
+CHUNK = 4 * BATCH
+"""Images that go to one of several hosts or processes at a time."""
 
 
 AGREEMENT = "agreement"
@@ -110,6 +112,12 @@ def check_split(spec: ModelSpec, split: Split) -> None:
         raise InputError(f"images of size {split.masks.shape[1:]} given, the network takes {spec.size}")
 
 
+def chunks(images: int) -> list[slice]:
+    """A split in pieces of CHUNK images: whole batches, so that every image is computed in the batch in which a
+    single host computes it."""
+    return [slice(start, min(start + CHUNK, images)) for start in range(0, images, CHUNK)]
+
+
 @dataclass(frozen=True, eq=False)
 class Counts:
     """The numbers of `ExitStatistics` while they are being filled: confidence [E, H, I], overlaps [E, H, I, C]."""
@@ -124,6 +132,12 @@ class Counts:
         shape = (len(spec.exits), _slots(spec), images)
         overlaps = (*shape, len(spec.classes))
         return cls(np.zeros(shape, np.float32), np.zeros(overlaps, np.int64), np.zeros(overlaps, np.int64))
+
+    def fill(self, images: slice, found: ExitStatistics) -> None:
+        """Take over what was found of some of the images."""
+        self.confidence[..., images] = found.confidence
+        self.intersection[..., images, :] = found.intersection
+        self.union[..., images, :] = found.union
 
     def statistics(self, spec: ModelSpec, split: Split, policy: str, precision: str) -> ExitStatistics:
         """The filled numbers with the names that go with them."""

@@ -144,12 +144,15 @@ def float_statistics(
 
 def kept_statistics(
     network: Network, checkpoint: Checkpoint, split: SplitName, workspace: Workspace,
-    compute: Callable[[], ExitStatistics],
+    compute: Callable[[], ExitStatistics], agreed: Callable[[bool], bool] = bool,
 ) -> ExitStatistics:
-    """Statistics of the fp32 network on one split: from the cache, else what `compute` gives."""
+    """Statistics of the fp32 network on one split: from the cache, else what `compute` gives.
+
+    `agreed`: from whether they are in this cache to whether they need not be computed.
+    """
     key = content_key("fp32", checkpoint.description.weights_sha256, network.source.fingerprint, split, network.policy)
     path = workspace.kept("statistics", key) / "statistics.npz"
-    if path.exists():
+    if agreed(path.exists()):
         workspace.note_reuse("evaluation", f"statistics of the {split} split")
         return ExitStatistics.load(path)
     with workspace.timed(f"evaluation ({split})"):

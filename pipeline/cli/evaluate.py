@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.farm_place import add_farm_arguments
 from pipeline.cli.network import add_network_arguments, network_request, open_workspace, quiet_vendors
+from pipeline.launched import processes, rank
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.exit_statistics import ExitStatistics
     from pipeline.model import MultiExitModel
     from pipeline.network import Network
@@ -33,6 +36,9 @@ def handle(arguments: argparse.Namespace) -> int:
 
     if arguments.checkpoint is None:
         raise InputError("--checkpoint is needed: a folder that `train` or `deploy` wrote, as runs/train/checkpoint")
+    if arguments.farm and processes() > 1:
+        raise InputError(f"--farm was given to {processes()} processes of a launcher: a farm evaluates by its own "
+                         "hosts, so leave out either the launcher or --farm")
     quiet_vendors(arguments.verbose)
     request, workspace = network_request(arguments), open_workspace(arguments, "evaluate")
     from pipeline.cli.output import emit
@@ -49,6 +55,8 @@ def handle(arguments: argparse.Namespace) -> int:
             parse_policy(policy)
     networks = [replace(network, policy=policy) for policy in policies]
     found = _evaluated(networks, model, arguments, workspace)
+    if rank():
+        return 0
     for policy, one in zip(policies[1:], found[1:], strict=True):
         one.save(workspace.run / f"statistics-{policy.replace(':', '-').replace('+', '-')}.npz")
     statistics = found[0]
@@ -81,7 +89,7 @@ def _evaluated(
         return float_statistics(network, network.checkpoint, model, arguments.split, workspace)
 
     if not arguments.farm:
-        return [here(network) for network in networks]
+        return [(here if processes() == 1 else _launched(model, arguments, workspace))(network) for network in networks]
     from pipeline.cli.farm_place import open_farm
 
     with open_farm(arguments.farm, arguments.credentials) as farm:
@@ -97,3 +105,25 @@ def _evaluated(
             )
 
         return [there(network) for network in networks]
+
+
+def _launched(
+    model: "MultiExitModel", arguments: argparse.Namespace, workspace: "Workspace"
+) -> "Callable[[Network], ExitStatistics]":
+    """Evaluation shared by the processes of a launcher."""
+    from pipeline.launched_evaluation import Launched
+    from pipeline.network import kept_statistics
+
+    launched = Launched()
+
+    def evaluated(network: "Network") -> "ExitStatistics":
+        checkpoint, source = network.checkpoint, network.source
+        assert checkpoint is not None
+        return kept_statistics(
+            network, checkpoint, arguments.split, workspace,
+            lambda: launched.evaluate(model, source.split(arguments.split), workspace.progress,
+                                      ignore=source.classes.ignore, policy=network.policy),
+            launched.all_have,
+        )
+
+    return evaluated

@@ -104,10 +104,11 @@ def _design(arguments: argparse.Namespace) -> "DesignOptions":
 
 def open_workspace(arguments: argparse.Namespace, name: str) -> "Workspace":
     """The run folder of this command (`--run`, else runs/<name>) with progress on the terminal."""
-    from pipeline.progress import terminal_progress
+    from pipeline.launched import rank
+    from pipeline.progress import SilentProgress, terminal_progress
     from pipeline.workspace import Workspace
 
-    return Workspace(arguments.run or Path("runs") / name, terminal_progress())
+    return Workspace(arguments.run or Path("runs") / name, SilentProgress() if rank() else terminal_progress())
 
 
 def quiet_vendors(verbose: bool) -> None:

@@ -10,6 +10,8 @@ from typing import TextIO
 
 import msgspec
 
+from pipeline.launched import rank
+
 Result = msgspec.Struct | Mapping[str, object]
 
 
@@ -49,7 +51,9 @@ def taken_results() -> Iterator[list[Emitted]]:
 
 
 def emit(result: Result, lines: Iterable[str], as_json: bool) -> None:
-    """Print `result` as one JSON object on stdout when `as_json`, else `lines`."""
+    """Print `result` as one JSON object on stdout when `as_json`, else `lines`; a launcher's first process alone."""
+    if rank():
+        return
     taker = _TAKER.get()
     if taker is not None:
         taker.append(Emitted(result, tuple(lines)))

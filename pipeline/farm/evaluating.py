@@ -1,22 +1,17 @@
 """A network evaluated by all hosts of a farm: a split in chunks, each done by whichever host is free."""
 
-from dataclasses import replace
-
 import msgspec
 import numpy as np
 
 from pipeline.checkpoint import Checkpoint
 from pipeline.data.source import Split
-from pipeline.evaluation import BATCH, Counts, check_split
+from pipeline.evaluation import Counts, check_split, chunks
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.farm.client import Farm
 from pipeline.farm.evaluator import EVALUATION, ChunkCounts, EvaluationChunk, run_chunk
 from pipeline.farm.packing import pack, unpack
 from pipeline.farm.spreading import Spread
 from pipeline.progress import Progress
-
-CHUNK = 4 * BATCH
-"""Images: whole batches, so that every image is computed in the batch in which a single host computes it."""
 
 
 def evaluate_on_farm(
@@ -31,13 +26,15 @@ def evaluate_on_farm(
     """
     check_split(checkpoint.spec, split)
 
+    pieces = chunks(len(split))
+
     def encode(n: int) -> bytes:
-        return msgspec.json.encode(_chunk(checkpoint, _part(split, n), ignore, policy))
+        return msgspec.json.encode(_chunk(checkpoint, split, pieces[n], ignore, policy))
 
     with progress.task("evaluating every exit and head on the farm", len(split)) as advance:
         spread = Spread(
-            farm, run_chunk, EVALUATION, -(-len(split) // CHUNK), encode, checkpoint.weights.read_bytes(),
-            lambda n: advance(len(_part(split, n)), ""), progress.note,
+            farm, run_chunk, EVALUATION, len(pieces), encode, checkpoint.weights.read_bytes(),
+            lambda n: advance(len(split.ids[pieces[n]]), ""), progress.note,
         )
         found = [msgspec.json.decode(end, type=ChunkCounts) for end in spread.results()]
     counts = Counts(
@@ -48,14 +45,8 @@ def evaluate_on_farm(
     return counts.statistics(checkpoint.spec, split, policy, "fp32")
 
 
-def _part(split: Split, n: int) -> Split:
-    """The images of chunk `n`."""
-    here = slice(n * CHUNK, (n + 1) * CHUNK)
-    return replace(split, ids=split.ids[here], images=split.images[here], masks=split.masks[here])
-
-
-def _chunk(checkpoint: Checkpoint, part: Split, ignore: int, policy: str) -> EvaluationChunk:
-    images, masks = np.asarray(part.images), np.asarray(part.masks)
+def _chunk(checkpoint: Checkpoint, split: Split, here: slice, ignore: int, policy: str) -> EvaluationChunk:
+    images, masks = np.asarray(split.images[here]), np.asarray(split.masks[here])
     spec = msgspec.Raw(msgspec.json.encode(checkpoint.spec))
-    return EvaluationChunk(checkpoint.description.weights_sha256, spec, policy, ignore, part.ids, pack(images),
+    return EvaluationChunk(checkpoint.description.weights_sha256, spec, policy, ignore, split.ids[here], pack(images),
                            pack(masks))

@@ -54,17 +54,24 @@ class _Work:
 
 
 class Seat(Worker):  # type: ignore[misc]  # Dask's classes have no types
-    """A host's worker without a phone. Its process lives as long as it does, with the last network loaded."""
+    """A host's worker without a phone. Its process lives as long as it does, with the last network loaded.
 
-    def __init__(self, host_name: str, **options: object) -> None:
+    `tell` is told of every network that it begins to evaluate.
+    """
+
+    def __init__(self, host_name: str, tell: Callable[[str], None], **options: object) -> None:
         super().__init__(**options, resources={EVALUATION: 1.0})
-        self._host = host_name
+        self._host, self._tell, self._network = host_name, tell, ""
         self._process: WorkerProcess | None = None
         self._lock = threading.Lock()
 
     def evaluate(self, chunk: bytes, weights: bytes) -> JobEnd:
         """Evaluate a chunk here, in the worker's own thread."""
         try:
+            network = msgspec.json.decode(chunk, type=EvaluationChunk).weights_sha256
+            if network != self._network:
+                self._tell(f"evaluating the network {network[:12]}")
+                self._network = network
             with self._lock:
                 self._process = self._process or WorkerProcess(_begin)
             answer = self._process.request(_Work(chunk, weights), "evaluating on the farm", CHUNK_TIMEOUT_S)

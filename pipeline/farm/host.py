@@ -115,7 +115,8 @@ class Host:
         there = await versions_of(joining.scheduler, joining.credentials)
         check_versions(versions_here(), there, f"the scheduler at {joining.scheduler}")
         self._seat = await _joined(Seat(
-            joining.name, **worker_options(joining), metrics={HOST: lambda worker: msgspec.to_builtins(self.state)}))
+            joining.name, self.tell, **worker_options(joining),
+            metrics={HOST: lambda worker: msgspec.to_builtins(self.state)}))
         self.tell(f"joined {joining.scheduler} as {joining.name}")
 
     @property

@@ -1,6 +1,5 @@
 """What computes a step: this process alone, or one of several that a launcher started (Hugging Face Accelerate)."""
 
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from device_profiler.errors import InputError
+from pipeline.launched import processes
 from pipeline.training.schedule import Precision
 
 
@@ -123,5 +123,4 @@ class Accelerated:
 
 def choose_engine(precision: Precision) -> Engine:
     """Plain PyTorch for one process in fp32; Accelerate where a launcher started several or the precision is mixed."""
-    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return Accelerated(precision) if launched or precision != "fp32" else OneProcess()
+    return Accelerated(precision) if processes() > 1 or precision != "fp32" else OneProcess()

@@ -1,8 +1,11 @@
 """`deploy --farm` and `evaluate --farm`: the same result as on one host, and a phone that is lost on the way."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,26 @@ from tests.farm.site import NETWORK, PRESET, Site
 DEPLOY = ("deploy", "--target", "pixel7-cpu", *NETWORK, "--max-drop", "5pp", "--json")
 CLOCK_NS = 2
 """The virtual clock's readings are rounded to nanoseconds."""
+COUNTED = ("confidence", "intersection", "union")
 needs_phones = pytest.mark.skipif(not debian.available(), reason="Debian packages can't be fetched here")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The words of an evaluation, and what a host alone finds."""
+
+    words: tuple[str, ...]
+    report: dict[str, Any]
+    found: ExitStatistics
+
+    def equals(self, other: ExitStatistics) -> bool:
+        """Bit for bit."""
+        same = [np.array_equal(getattr(self.found, name), getattr(other, name)) for name in COUNTED]
+        return all(same) and (self.found.images, self.found.heads) == (other.images, other.heads)
+
+
+def statistics(site: Site, run: str) -> ExitStatistics:
+    return ExitStatistics.load(site.folder / run / "statistics.npz")
 
 
 def deployed(site: Site, host: str, *words: str) -> dict[str, Any]:
@@ -82,21 +104,44 @@ def test_a_phone_that_is_pulled_during_a_deployment(site: Site) -> None:
     assert manifest["latency"]["device"]["address"] != phone
 
 
-def test_two_hosts_evaluate_as_one(site: Site) -> None:
-    """Five chunks of images, which either host may do."""
-    (site.folder / "wide.toml").write_text(PRESET.replace("test = 8", "test = 150"))
+@pytest.fixture
+def evaluation(site: Site) -> Evaluation:
+    """Of a trained network, on ten chunks of images, which either host may do."""
+    (site.folder / "wide.toml").write_text(PRESET.replace("test = 8", "test = 310"))
     network = ("--preset", "wide.toml", "--size", "64x64")
     trained = site.pipeline("office", "train", *network, "--run", str(site.folder / "trained"))
     assert trained.returncode == 0, trained.stderr
     words = ("evaluate", *network, "--checkpoint", str(site.folder / "trained" / "checkpoint"), "--split", "test")
-    here, there = site.folder / "here", site.folder / "there"
-    alone = site.pipeline("single", *words, "--json", "--run", str(here))
+    alone = site.pipeline("single", *words, "--json", "--run", str(site.folder / "here"))
     assert alone.returncode == 0, alone.stderr
-    address = farm_of(site, ["alpha", "beta"], 0)
-    farmed = site.pipeline("office", *words, "--json", "--run", str(there), "--farm", address)
-    assert farmed.returncode == 0, farmed.stderr
-    assert json.loads(farmed.stdout) == json.loads(alone.stdout)
-    one, other = (ExitStatistics.load(Path(run, "statistics.npz")) for run in (here, there))
-    for name in ("confidence", "intersection", "union"):
-        assert np.array_equal(getattr(one, name), getattr(other, name)), name
-    assert (one.images, one.heads) == (other.images, other.heads)
+    return Evaluation(words, json.loads(alone.stdout), statistics(site, "here"))
+
+
+def test_two_hosts_evaluate_as_one_and_one_goes_on_when_the_other_is_killed(site: Site, evaluation: Evaluation) -> None:
+    _, address = site.scheduler()
+    hosts = [site.worker(name, address) for name in ("alpha", "beta")]
+    for host in hosts:
+        host.says("joined")
+    there = site.folder / "there"
+    command = site.begin("office", *evaluation.words, "--json", "--run", str(there), "--farm", address)
+    for host in hosts:
+        host.says("evaluating the network")
+    hosts[0].signal(signal.SIGKILL)
+    code, said = command.ended(within_s=300)
+    assert code == 0, said
+    assert json.loads(command.log.with_suffix(".out").read_text()) == evaluation.report
+    assert evaluation.equals(statistics(site, "there"))
+
+
+def test_a_launchers_two_processes_evaluate_as_one(site: Site, evaluation: Evaluation) -> None:
+    """`torchrun` on loopback: one result is printed, and a second time nothing is computed."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, "-m", "--", "pipeline", *evaluation.words, "--json", "--run", str(site.folder / "launched")]
+    for told in ("evaluating every exit and head", "reused statistics of the test split"):
+        done = subprocess.run(command, cwd=site.folder, env=site.environment("launched"), text=True,
+                              capture_output=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == evaluation.report
+        assert done.stderr.count(told) <= 1
+    assert told in done.stderr
+    assert evaluation.equals(statistics(site, "launched"))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
+from pipeline.__main__ import run
 from pipeline.cli.profiling_sustained import _known, profile_sustained
 
 
@@ -18,3 +19,8 @@ def sustained_on_every_phone(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 def part_that_a_network_lacks(folder: Path, patch: pytest.MonkeyPatch) -> None:
     _known("stem", ["block_0", "head_0_fcn-r4"])
+
+
+def farm_asked_for_by_launched_processes(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("WORLD_SIZE", "2")
+    run(["evaluate", "--checkpoint", "checkpoint", "--farm", "127.0.0.1"])
