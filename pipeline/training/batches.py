@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pipeline.data.source import Bytes, Sample, Split
+from pipeline.training.augmentation import Augmentation
 
-GREY = 127
 AHEAD = 3
 
 
@@ -22,57 +21,6 @@ class Batch:
     ids: tuple[str, ...]
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Random enlargement within `scale`, crop, mirror, and photometric change; `ignore` fills what lies outside."""
-
-    scale: tuple[float, float]
-    photometric: float
-    ignore: int
-
-    def apply(self, rng: np.random.Generator, image: Bytes, mask: Bytes) -> tuple[NDArray[np.float32], Bytes]:
-        """An augmented image float32 [H, W, 3] and its mask, of the size that came in."""
-        image, mask = self._rescaled(rng, image, mask)
-        if rng.random() < 0.5:
-            image, mask = image[:, ::-1], mask[:, ::-1]
-        return self._relit(rng, image), mask
-
-    def _rescaled(self, rng: np.random.Generator, image: Bytes, mask: Bytes) -> tuple[Bytes, Bytes]:
-        height, width = mask.shape
-        factor = float(np.exp(rng.uniform(*np.log(self.scale))))
-        y, x = rng.random(2)
-        if factor >= 1:
-            h, w = height / factor, width / factor
-            box = (x * (width - w), y * (height - h), x * (width - w) + w, y * (height - h) + h)
-            return _resized(image, mask, (width, height), box)
-        small = (max(1, round(width * factor)), max(1, round(height * factor)))
-        inner_image, inner_mask = _resized(image, mask, small, (0, 0, width, height))
-        top, left = int(y * (height - small[1])), int(x * (width - small[0]))
-        image, mask = np.full_like(image, GREY), np.full_like(mask, self.ignore)
-        inside = (slice(top, top + small[1]), slice(left, left + small[0]))
-        image[inside], mask[inside] = inner_image, inner_mask
-        return image, mask
-
-    def _relit(self, rng: np.random.Generator, image: Bytes) -> NDArray[np.float32]:
-        contrast, saturation = (np.float32(v) for v in 1 + self.photometric * rng.uniform(-1, 1, 2))
-        shift = (128 * self.photometric * rng.uniform(-1, 1) + 20 * self.photometric * rng.uniform(-1, 1, 3)).astype(
-            np.float32
-        )
-        pixels = image.astype(np.float32)
-        grey = pixels.mean(axis=2, keepdims=True)
-        pixels = np.asarray((grey + (pixels - grey) * saturation - GREY) * contrast + GREY + shift, np.float32)
-        pixels.clip(0, 255, out=pixels)
-        return pixels
-
-
-def _resized(
-    image: Bytes, mask: Bytes, size: tuple[int, int], box: tuple[float, float, float, float]
-) -> tuple[Bytes, Bytes]:
-    bigger = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, box=box)
-    labels = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST, box=box)
-    return np.asarray(bigger), np.asarray(labels)
 
 
 @dataclass(frozen=True)

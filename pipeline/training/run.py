@@ -13,7 +13,8 @@ from pipeline.checkpoint import DESCRIPTION, Checkpoint, TrainingRecord, open_ch
 from pipeline.data.source import DataSource
 from pipeline.model import ModelSpec, MultiExitModel, build_model
 from pipeline.progress import Progress
-from pipeline.training.batches import Augmentation, BatchStream
+from pipeline.training.augmentation import Augmentation
+from pipeline.training.batches import BatchStream
 from pipeline.training.engine import Engine, choose_engine
 from pipeline.training.log import NoLog, TrainingLog
 from pipeline.training.loop import StageRun, TrainingDiverged
@@ -31,7 +32,7 @@ from pipeline.training.stages import (
 from pipeline.training.state import load_state, read_progress
 
 STATE = "stage1.safetensors"
-VERSION = 1
+VERSION = 2
 """Raised whenever the code of a training changes what comes out of it; tests/golden/training.json says when that is."""
 
 __all__ = [
@@ -85,7 +86,7 @@ class RunOptions:
 
 def package_versions() -> dict[str, str]:
     """Versions of what decides a training's result."""
-    return {name: metadata.version(name) for name in ("torch", "timm", "numpy", "pillow")}
+    return {name: metadata.version(name) for name in ("torch", "torchvision", "timm", "numpy")}
 
 
 def training_key(spec: ModelSpec, fingerprint: str, schedule: TrainingSchedule, weights: Path | None = None) -> str:
