@@ -29,6 +29,9 @@ def search_anytime(
 ) -> tuple[Found | None, float | None]:
     """The best anytime configuration: mean over deadlines of the mIoU of the deepest exit reached by then.
 
+    Refinement is monotone on the split that is searched: an exit no more accurate than the one before would only cost,
+    so no best configuration has it.
+
     Depth first, cut by an admissible bound: at every deadline the best candidate that could be reached by then. The
     second value is None when the whole space was covered, else a bound (mIoU, or cost when the goal is the cheapest).
     """

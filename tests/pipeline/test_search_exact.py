@@ -1,6 +1,7 @@
 """The search against a slow, obvious brute force on hundreds of random tables."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -146,6 +147,32 @@ def test_anytime_reads_the_deepest_exit_by_each_deadline(seed: int, deadlines: l
     result = search(statistics, table, objective)
     assert result.optimal
     assert result.miou == pytest.approx(best, abs=1e-9)
+
+
+@PATIENT
+@given(
+    seed=SEEDS, deadlines=st.lists(st.integers(5, 40), min_size=1, max_size=3), max_exits=st.integers(2, 4),
+    least=st.one_of(st.none(), st.floats(0, 0.3)),
+)
+def test_every_exit_of_an_anytime_configuration_refines_the_one_before(
+    seed: int, deadlines: list[int], max_exits: int, least: float | None
+) -> None:
+    """Whoever waits longer never reads a worse result: an exit that would give one is not chosen."""
+    statistics = random_statistics(seed, exits=4)
+    table = random_table(seed, statistics, boundary=0.5)
+    objective = Objective(
+        setting="anytime", deadlines_ns=tuple(map(float, deadlines)), max_exits=max_exits, min_miou=least
+    )
+    try:
+        found = [search(statistics, table, objective).configuration]
+    except InfeasibleError:
+        found = []
+    found += [point.configuration for point in front(statistics, table, objective).points]
+    for one in found:
+        mious = [
+            statistics.miou(e, statistics.head_index(e, head)) for e, head in zip(one.exits, one.heads, strict=True)
+        ]
+        assert all(later > earlier for earlier, later in pairwise(mious)), one
 
 
 def test_sums_beyond_32_bits_stay_exact() -> None:
