@@ -21,6 +21,8 @@ _POLL_S = 0.5
 _BUSY_TIMEOUT_S = 60
 _CONNECT_TIMEOUT_S = 15
 _READ_ONLY = "read_only"
+DRIVER_EXTRA = "'mess-deploy[lab]'"
+"""What installs PostgreSQL's driver; a database of another kind has a package of its own."""
 
 
 def open_engine(place: Path | str | None, *, patient: bool = False) -> Engine:
@@ -87,7 +89,7 @@ def _open(url: URL, patient: bool) -> Engine:
             event.listen(engine, "do_connect", _connect_patiently)
     except ModuleNotFoundError as error:
         raise InputError(f"the store {url} wants the Python package {error.name}: "
-                         "pip install 'mess-deploy[lab]'") from error
+                         f"pip install {DRIVER_EXTRA if error.name == 'psycopg' else error.name}") from error
     except (SQLAlchemyError, NoSuchModuleError) as error:
         raise InputError(f"the store {url} can't be opened: {reason(error)}; give another one, or mend it") from error
     return engine
