@@ -30,17 +30,23 @@ def measuring(bench: Bench, phone: PhoneWork, test: ExitStatistics, table: Laten
 
     `test`: what is reported of them.
     """
-    done: dict[Configuration, TimedWhole] = {}
+    done: dict[tuple[object, ...], TimedWhole] = {}
 
     def measure(candidates: Sequence[Candidate]) -> tuple[TimedWhole, ...]:
-        new = {one.configuration: one for one in candidates if one.configuration not in done}
-        for shipment, candidate in zip(bench.ship_all(tuple(new)), new.values(), strict=True):
+        new = {key: one for one in candidates if (key := _structure(one.configuration)) not in done}
+        shipped = bench.ship_all([one.configuration for one in new.values()])
+        for (key, candidate), shipment in zip(new.items(), shipped, strict=True):
             paths = bench.time_paths(shipment, phone)
             reported = evaluate_configuration(test, table, candidate.configuration)
-            done[candidate.configuration] = TimedWhole(shipment, candidate, reported, paths)
-        return tuple(done[one.configuration] for one in candidates)
+            done[key] = TimedWhole(shipment, candidate, reported, paths)
+        return tuple(done[_structure(one.configuration)] for one in candidates)
 
     return measure
+
+
+def _structure(configuration: Configuration) -> tuple[object, ...]:
+    """What is exported and how it runs, whichever setting it was found in."""
+    return configuration.exits, configuration.heads, configuration.thresholds
 
 
 def best_whole(
