@@ -13,7 +13,7 @@ setup: check .venv/installed  ## make .venv, fetch and build what the phone and 
 
 test: check .venv/installed-dev lint  ## lint, types, layering, then the tests
 	$(BIN)/python -m pipeline doctor --prepare
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --durations 8
 
 nightly: check .venv/installed-dev  ## the slow checks too
 	$(BIN)/python -m pytest
