@@ -2,6 +2,7 @@
 PYTHON ?= python3
 TARGET ?= pixel7-npu
 BIN := .venv/bin
+MAIN_JOB := tests/pipeline/test_deploy_end_to_end.py
 
 .PHONY: setup deploy test nightly lint docs reference check clean
 
@@ -13,6 +14,7 @@ setup: check .venv/installed  ## make .venv, fetch and build what the phone and 
 
 test: check .venv/installed-dev lint  ## lint, types, layering, then the tests
 	$(BIN)/python -m pipeline doctor --prepare
+	$(BIN)/python -m pytest -m main_job --durations 1 $(MAIN_JOB)
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --durations 8
 
 nightly: check .venv/installed-dev  ## the slow checks too

@@ -50,11 +50,13 @@ def deployed(environment: dict[str, str], run: Path, target: str, *words: str) -
 
 
 @pytest.fixture(scope="session")
-def cpu(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    run = tmp_path_factory.mktemp("runs") / "cpu"
-    return deployed(environment, run, "pixel7-cpu", "--setting", "adaptive", "--max-drop", "1pp")
+def npu(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The main job."""
+    return deployed(environment, tmp_path_factory.mktemp("runs") / "npu", "pixel7-npu")
 
 
 @pytest.fixture(scope="session")
-def npu(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory, cpu: Ran) -> Ran:
-    return deployed(environment, tmp_path_factory.mktemp("runs") / "npu", "pixel7-npu")
+def cpu(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory, npu: Ran) -> Ran:
+    """Another target, of the same training."""
+    run = tmp_path_factory.mktemp("runs") / "cpu"
+    return deployed(environment, run, "pixel7-cpu", "--setting", "adaptive", "--max-drop", "1pp")

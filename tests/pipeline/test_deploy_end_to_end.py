@@ -27,6 +27,7 @@ def test_the_cpu_deployment_is_faster_than_the_full_network_and_as_accurate(cpu:
     assert any("emulated" in warning for warning in cpu.result["warnings"])
 
 
+@pytest.mark.main_job
 def test_the_npu_deployment_is_int8_throughout_and_its_latency_is_called_predicted(npu: Ran) -> None:
     assert npu.result["artifact"]["precision"] == "int8"
     assert npu.result["latency"]["expected"]["provenance"] == "predicted"
