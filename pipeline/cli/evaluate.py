@@ -55,12 +55,11 @@ def handle(arguments: argparse.Namespace) -> int:
             parse_policy(policy)
     networks = [replace(network, policy=policy) for policy in policies]
     found = _evaluated(networks, model, arguments, workspace)
-    if rank():
-        return 0
-    for policy, one in zip(policies[1:], found[1:], strict=True):
-        one.save(workspace.run / f"statistics-{policy.replace(':', '-').replace('+', '-')}.npz")
     statistics = found[0]
-    statistics.save(workspace.run / "statistics.npz")
+    if not rank():
+        for policy, one in zip(policies[1:], found[1:], strict=True):
+            one.save(workspace.run / f"statistics-{policy.replace(':', '-').replace('+', '-')}.npz")
+        statistics.save(workspace.run / "statistics.npz")
     split, classes = network.source.split(arguments.split), network.source.classes
     guess = majority_guess(network.source.train, split, len(classes.names), classes.ignore)
     report = summarise(model, statistics, split, guess)
@@ -89,7 +88,8 @@ def _evaluated(
         return float_statistics(network, network.checkpoint, model, arguments.split, workspace)
 
     if not arguments.farm:
-        return [(here if processes() == 1 else _launched(model, arguments, workspace))(network) for network in networks]
+        evaluated = here if processes() == 1 else _launched(model, arguments, workspace)
+        return [evaluated(network) for network in networks]
     from pipeline.cli.farm_place import open_farm
 
     with open_farm(arguments.farm, arguments.credentials) as farm:

@@ -52,11 +52,11 @@ def taken_results() -> Iterator[list[Emitted]]:
 
 def emit(result: Result, lines: Iterable[str], as_json: bool) -> None:
     """Print `result` as one JSON object on stdout when `as_json`, else `lines`; a launcher's first process alone."""
-    if rank():
-        return
     taker = _TAKER.get()
     if taker is not None:
         taker.append(Emitted(result, tuple(lines)))
+        return
+    if rank():
         return
     printed = (json.dumps(msgspec.to_builtins(result), allow_nan=False),) if as_json else lines
     for line in printed:
