@@ -30,7 +30,7 @@ from pipeline.latency_table import LatencyTable
 from pipeline.model import MultiExitModel, count_model, design_model
 from pipeline.policy import SHARE_GRID
 from pipeline.progress import terminal_progress
-from pipeline.training.run import RunOptions, train, training_key
+from pipeline.training.run import VERSION, RunOptions, train, training_key
 
 POLICIES = (
     FIRST_POLICY,
@@ -51,8 +51,8 @@ class Bench:
     results: Path
 
     def result_path(self, run: Run, seed: int) -> Path:
-        """The file of a run; it holds for these data and this schedule alone."""
-        parts = (self.effort, run, seed, self.source.fingerprint, self.policies)
+        """The file of a run; it holds for these data, this schedule and this version of training alone."""
+        parts = (VERSION, self.effort, run, seed, self.source.fingerprint, self.policies)
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
         return self.results / self.effort.name / f"{key}.json"
 
