@@ -1,5 +1,6 @@
 """manifest.json: everything an app needs to run a bundle, and where every figure in it comes from."""
 
+import math
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -47,6 +48,9 @@ class Stage(msgspec.Struct, frozen=True):
 
     `threshold` is a float32, null where the stage takes all that reach it. `finish`: the entry that turns this
     stage's logits into labels, null where the stage gives labels itself. `rate`: share of test images that left here.
+
+    Under the setting anytime every threshold is null: a host leaves where its deadline asks it to, and `rate` is the
+    share of the deadlines that this exit answers.
     """
 
     entry: str
@@ -55,6 +59,18 @@ class Stage(msgspec.Struct, frozen=True):
     threshold: float | None
     finish: str | None
     rate: float
+
+
+class Readout(msgspec.Struct, frozen=True):
+    """What an anytime deployment answers by a deadline: the deepest exit whose path, timed whole, ends by then.
+
+    `latency_ns`: that path. `miou`: of the shipped file on the test split, every image leaving at this exit.
+    """
+
+    deadline_ns: float
+    exit: str
+    latency_ns: float
+    miou: float
 
 
 class Resolution(msgspec.Struct, frozen=True):
@@ -203,7 +219,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The content of manifest.json. `created`: ISO 8601, UTC. `classes` in index order; `policy`: exit policy's name.
 
     `files`: SHA-256 by path in the bundle of everything beside the manifest and SHA256SUMS. `artifact.path` is relative
-    to the bundle. `self_check` is absent in bundles of schema 1 only, `mixed_precision` where it was not asked for.
+    to the bundle. `readouts`: by rising deadline, anytime only. `self_check` is absent in bundles of schema 1 only,
+    `mixed_precision` where it was not asked for.
     """
 
     schema: int = SCHEMA
@@ -220,6 +237,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     licences: tuple[Licence, ...]
     certificate: Certificate | None = None
+    readouts: tuple[Readout, ...] = ()
     resolutions: tuple[Resolution, ...] = ()
     temporal: Temporal = Temporal()
     mixed_precision: MixedPrecision | None = None
@@ -229,10 +247,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def plan(self) -> CascadePlan:
-        """How a host drives the stages."""
+        """How a host drives the stages; without a threshold no confidence is enough to leave before the last."""
         return CascadePlan(
             stages=tuple(stage.entry for stage in self.stages),
-            thresholds=tuple(stage.threshold for stage in self.stages if stage.threshold is not None),
+            thresholds=tuple(
+                math.inf if stage.threshold is None else stage.threshold for stage in self.stages[:-1]
+            ),
             finish=tuple(stage.finish for stage in self.stages if stage.finish is not None),
         )
 

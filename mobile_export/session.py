@@ -1,5 +1,7 @@
 """Running an artifact on this machine, in a process of its own, entry by entry or as the deployed cascade."""
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Self, cast
 
 from device_profiler.errors import InputError
 from device_profiler.workload import Array, CascadePlan
-from mobile_export.glue.python.cascade import real_confidence, run_stages
+from mobile_export.glue.python.cascade import Pace, real_confidence, run_stages
 from mobile_export.runtimes import HostRuntime, load
 from mobile_export.worker import WorkerProcess
 
@@ -38,6 +40,7 @@ class _Run:
 class _Cascade:
     plan: CascadePlan
     image: Array
+    deadline_ns: float
 
 
 class HostSession:
@@ -87,8 +90,10 @@ class HostSession:
         doing = f"entry {entry!r} of {self._path.name}"
         return cast(tuple[Array, ...], self._worker.request(_Run(entry, inputs), doing, self._timeout))
 
-    def run_cascade(self, plan: CascadePlan, image: Array) -> CascadeResult:
+    def run_cascade(self, plan: CascadePlan, image: Array, deadline_ns: float = math.inf) -> CascadeResult:
         """Run `plan` on `image` (as the first stage stores it), leaving at the first confident exit.
+
+        `deadline_ns`: leaving sooner where the next stage would not end in time, by what it took here before.
 
         Raises:
             InputError: the plan names an entry that the artifact lacks.
@@ -97,7 +102,7 @@ class HostSession:
         for entry in (*plan.stages, *plan.finish):
             self._known(entry)
         doing = f"cascade {' -> '.join(plan.stages)} of {self._path.name}"
-        return cast(CascadeResult, self._worker.request(_Cascade(plan, image), doing, self._timeout))
+        return cast(CascadeResult, self._worker.request(_Cascade(plan, image, deadline_ns), doing, self._timeout))
 
     def _known(self, entry: str) -> None:
         if entry not in self.entries:
@@ -105,19 +110,22 @@ class HostSession:
 
 
 def _open(path: Path, runtime: str, threads: int) -> Callable[[object], object]:
-    loaded = load(path, runtime, threads)
+    loaded, pace = load(path, runtime, threads), Pace()
 
     def answer(request: object) -> object:
         if isinstance(request, _Run):
             return loaded.run(request.entry, request.inputs)
         if isinstance(request, _Cascade):
-            return run_cascade(loaded, request.plan, request.image)
+            return run_cascade(loaded, request.plan, request.image, pace, request.deadline_ns)
         return loaded.entries
 
     return answer
 
 
-def run_cascade(runtime: HostRuntime, plan: CascadePlan, image: Array) -> CascadeResult:
-    """The host's loop of a deployment, by the reference code that every bundle carries."""
-    result = run_stages(runtime, plan.stages, plan.finish, plan.thresholds, image)
+def run_cascade(
+    runtime: HostRuntime, plan: CascadePlan, image: Array, pace: Pace | None = None, deadline_ns: float = math.inf
+) -> CascadeResult:
+    """The host's loop of a deployment, by the reference code that every bundle carries; `deadline_ns` from here on."""
+    ends_ns = time.perf_counter_ns() + deadline_ns
+    result = run_stages(runtime, plan.stages, plan.finish, plan.thresholds, image, pace, ends_ns)
     return CascadeResult(result.exit, result.confidences, result.labels, result.host_ns)

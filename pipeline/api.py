@@ -384,8 +384,13 @@ def export(
     return Exported(Path(result["folder"]), result["artifact"], result["plan"])
 
 
-def run(bundle: File, image: File, *, output: File | None = None, verbose: bool = False) -> Ran:
-    """A deployed bundle on one image, on this machine: the mask as a PNG file, the exit, the confidences."""
+def run(
+    bundle: File, image: File, *, output: File | None = None, deadline: str | None = None, verbose: bool = False
+) -> Ran:
+    """A deployed bundle on one image, on this machine: the mask as a PNG file, the exit, the confidences.
+
+    `deadline`: a duration ('20ms'), the best answer by then.
+    """
     result = _result("run", locals())
     paths = {name: Path(result[name]) for name in ("bundle", "image", "mask")}
     rows = {name: tuple(result[name]) for name in ("confidences", "thresholds")}

@@ -146,7 +146,10 @@ class Exported:
 
 @dataclass(frozen=True)
 class Ran:
-    """One image through a bundle on this machine. `host_ms` is this machine's time, not a phone's."""
+    """One image through a bundle on this machine. `host_ms` is this machine's time, not a phone's.
+
+    `thresholds`: of every stage but the last, None where only a deadline ends (anytime); `deadline_ms`: as asked for.
+    """
 
     bundle: Path
     image: Path
@@ -154,7 +157,8 @@ class Ran:
     exit: str
     stage: int
     confidences: tuple[float, ...]
-    thresholds: tuple[float, ...]
+    thresholds: tuple[float | None, ...]
+    deadline_ms: float | None
     class_shares: dict[str, float]
     host_ms: float
     runtime: str

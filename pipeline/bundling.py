@@ -21,6 +21,7 @@ from mobile_export.manifest import (
     Licence,
     Manifest,
     MixedPrecision,
+    Readout,
     SegmentationClass,
     Stage,
     Temporal,
@@ -30,7 +31,7 @@ from pipeline.data.source import Split
 from pipeline.deciding import SplitStatistics
 from pipeline.deployment import DeployRequest, TimedWhole
 from pipeline.exact_search.configuration import Candidate
-from pipeline.exact_search.evaluate import routed_overlap
+from pipeline.exact_search.evaluate import answering, routed_overlap
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.network import Network
 from pipeline.proof import Proof
@@ -68,7 +69,7 @@ def make_bundle(
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         target=request.target,
-        setting="adaptive" if len(winner.paths) > 1 else "budgeted",
+        setting=_setting(winner),
         policy=network.policy,
         classes=_classes(network),
         input=_image_input(artifact, spec.size),
@@ -83,12 +84,32 @@ def make_bundle(
             GLUE_LICENCE,
         ),
         certificate=certificate,
+        readouts=_readouts(winner, request.objective.deadlines_ns, spec.exit_names, proof),
         temporal=Temporal(request.app.exit_margin, request.app.label_frames),
         mixed_precision=mixed,
         warnings=tuple(workspace.warnings),
     )
     sample = _sample(shipment, network.source.test, proof)
     return write_bundle(workspace.run / "deployment", manifest, shipment.file, sample)
+
+
+def _setting(winner: TimedWhole) -> Literal["budgeted", "adaptive", "anytime"]:
+    if winner.shipment.configuration.setting == "anytime":
+        return "anytime"
+    return "adaptive" if len(winner.paths) > 1 else "budgeted"
+
+
+def _readouts(
+    winner: TimedWhole, deadlines_ns: Sequence[float], exit_names: Sequence[str], proof: Proof
+) -> tuple[Readout, ...]:
+    """What is read at every deadline, by the paths as timed whole; empty for other settings."""
+    times = [path.median_ns for path in winner.paths]
+    exits = winner.shipment.configuration.exits
+    return tuple(
+        Readout(deadline, exit_names[exits[n]], times[n], proof.exits_miou[n])
+        for deadline, n in zip(deadlines_ns, answering(times, deadlines_ns), strict=True)
+        if n is not None
+    )
 
 
 def _sample(shipment: Shipment, test: Split, proof: Proof) -> Sample:
@@ -135,13 +156,15 @@ def _image_input(artifact: Artifact, size: tuple[int, int]) -> ImageInput:
 
 def _stages(winner: TimedWhole, exit_names: Sequence[str], proof: Proof) -> tuple[Stage, ...]:
     configuration, plan = winner.shipment.configuration, winner.shipment.plan
-    rates = np.bincount(proof.answers.exits, minlength=len(plan.stages)) / len(proof.answers.exits)
+    anytime = configuration.setting == "anytime"
+    left = np.bincount(proof.answers.exits, minlength=len(plan.stages)) / len(proof.answers.exits)
+    rates = winner.test.exit_rates if anytime else left
     return tuple(
         Stage(
             entry=entry,
             exit=exit_names[configuration.exits[n]],
             head=configuration.heads[n],
-            threshold=plan.thresholds[n] if n < len(plan.thresholds) else None,
+            threshold=configuration.thresholds[n] if n < len(configuration.thresholds) else None,
             finish=plan.finish[n] if n < len(plan.finish) else None,
             rate=float(rates[n]),
         )
@@ -157,7 +180,7 @@ def _latency(winner: TimedWhole, reference: TimedWhole, single: TimedWhole, iden
         low_ns=float(np.dot(rates, [figure.low_ns for figure in by_exit])),
         high_ns=float(np.dot(rates, [figure.high_ns for figure in by_exit])),
         provenance=by_exit[0].provenance,
-        note="mean over the test images of the paths they take, each timed whole",
+        note=_meaning(winner),
     )
     return Latency(
         expected=expected,
@@ -167,6 +190,12 @@ def _latency(winner: TimedWhole, reference: TimedWhole, single: TimedWhole, iden
         strongest_single_exit=_figure(single.paths[0]),
         device=identity,
     )
+
+
+def _meaning(winner: TimedWhole) -> str:
+    if winner.shipment.configuration.setting == "anytime":
+        return "mean over the deadlines of the paths that answer them, each timed whole"
+    return "mean over the test images of the paths they take, each timed whole"
 
 
 def _figure(path: Measurement) -> LatencyFigure:
@@ -192,6 +221,8 @@ def _accuracies(
 
 
 def _accuracy(what: str, candidate: Candidate, statistics: ExitStatistics, split: SplitTold) -> Accuracy:
+    if candidate.configuration.setting == "anytime":  # a mean over deadlines: several networks' answers, no one IoU
+        return Accuracy(what, split, candidate.miou, len(statistics.images), statistics.precision)
     intersection, union = routed_overlap(statistics, candidate.configuration)
     by_class = class_ious(intersection.sum(axis=0), union.sum(axis=0))
     return Accuracy(what, split, candidate.miou, len(statistics.images), statistics.precision, by_class)

@@ -7,8 +7,9 @@ from device_profiler.errors import InfeasibleError
 from device_profiler.prediction import DeviceModel, Parameter, scaled
 from mobile_export.manifest import Certificate
 from pipeline.certifying import certified, most_promising
+from pipeline.durations import format_duration
 from pipeline.exact_search.configuration import Candidate, Configuration, Front, SearchResult
-from pipeline.exact_search.evaluate import evaluate_configuration
+from pipeline.exact_search.evaluate import evaluate_configuration, head_indices, route_costs, within
 from pipeline.exact_search.front import front
 from pipeline.exact_search.objective import Objective
 from pipeline.exact_search.solver import search, strongest_single_exit
@@ -62,21 +63,40 @@ def decide(
     """
     statistics = splits.search
     winner, certificate = winning(splits, table, objective, promise), None
+    if objective.setting == "anytime":
+        chosen = winner.configuration
+        first = route_costs(table, chosen.exits, head_indices(statistics, chosen))[0]
+        check_first_answer(first, "by the sum of its parts", objective)
     if promise is not None and splits.certify is not None:
         winner, certificate = certified(statistics, splits.certify, table, objective, promise, winner)
     single, single_fits = _single(statistics, table, objective)
     e, h = statistics.reference
     full = Configuration("budgeted", (e,), (statistics.heads[e][h],))
     settings = dict.fromkeys(("budgeted", objective.setting))
+    reference = evaluate_configuration(statistics, table, full)
     return Decision(
         winner=winner,
-        reference=evaluate_configuration(statistics, table, full),
+        reference=reference,
         strongest_single=single,
         single_fits=single_fits,
-        fronts=tuple(front(statistics, table, replace(objective, setting=setting)) for setting in settings),
-        winner_by_macs=_by_macs(statistics, table, cost, objective, winner),
+        fronts=tuple(front(statistics, table, objective.under(setting)) for setting in settings),
+        winner_by_macs=_by_macs(statistics, macs_table(table, cost), objective, winner, reference),
         certificate=certificate,
     )
+
+
+def check_first_answer(first_ns: float, how: str, objective: Objective) -> None:
+    """Hold an anytime configuration's first answer against the first deadline; `how` its time is known.
+
+    Raises:
+        InfeasibleError: it comes too late, so that there is nothing to read at that deadline.
+    """
+    deadline = min(objective.deadlines_ns)
+    if not within(first_ns, deadline):
+        raise InfeasibleError(
+            f"the deadline {format_duration(deadline)} passes before the first answer is there "
+            f"({format_duration(first_ns)}, {how}): leave it out, give a later one, or allow more exits by --max-exits"
+        )
 
 
 def winning(
@@ -90,6 +110,8 @@ def winning(
 
 def _single(statistics: ExitStatistics, table: LatencyTable, objective: Objective) -> tuple[Candidate, bool]:
     """The best single exit under the objective, and that it meets it; where none does, the most accurate one."""
+    if objective.setting == "anytime":
+        return search(statistics, table, replace(objective, max_exits=1)).candidate, True
     try:
         return strongest_single_exit(statistics, table, objective).candidate, True
     except InfeasibleError:
@@ -115,17 +137,23 @@ def macs_table(table: LatencyTable, cost: ModelCost) -> LatencyTable:
 
 
 def _by_macs(
-    statistics: ExitStatistics, table: LatencyTable, cost: ModelCost, objective: Objective, winner: SearchResult
+    statistics: ExitStatistics, macs: LatencyTable, objective: Objective, winner: SearchResult, full: Candidate
 ) -> Configuration:
-    """What would win if cost were counted in multiply-adds: the cheapest that is as accurate as the winner."""
+    """What would win if cost were counted in multiply-adds: the cheapest that is as accurate as the winner.
+
+    Deadlines become those shares of the full network's multiply-adds that they are of its latency.
+    """
+    work = evaluate_configuration(statistics, macs, full.configuration).latency_ns
     asked = Objective(
         setting=objective.setting,
-        min_miou=max(0.0, winner.miou - 1e-9),
+        min_miou=max(0.0, winner.miou - 1e-9) if objective.setting != "anytime" else None,
+        deadlines_ns=tuple(deadline / full.latency_ns * work for deadline in objective.deadlines_ns),
         max_exits=objective.max_exits,
         threshold_grid=objective.threshold_grid,
         time_limit_s=objective.time_limit_s,
+        unit="table",
     )
-    return search(statistics, macs_table(table, cost), asked).configuration
+    return search(statistics, macs, asked).configuration
 
 
 @dataclass(frozen=True)

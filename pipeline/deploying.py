@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import msgspec
 
 from device_profiler.prediction import DeviceModel, load_model
 from mobile_export.manifest import MixedPrecision
+from mobile_export.self_check import leaving_at
 from pipeline.bundling import make_bundle
 from pipeline.certificate import certificate_text, check_enough
 from pipeline.checkpoint import Checkpoint
@@ -20,6 +22,7 @@ from pipeline.exact_search.evaluate import routes
 from pipeline.mixed_precision import mixed_precision, mixed_precision_lines
 from pipeline.model import MultiExitModel, count_model
 from pipeline.network import Network, float_statistics, obtain_checkpoint, prepare_network, trained_model
+from pipeline.phone_check import PhoneAgreement
 from pipeline.phone_work import PhoneWork, Profiling
 from pipeline.phone_work import open_phone as open_local_phone
 from pipeline.profiling import Profile
@@ -63,11 +66,11 @@ def deploy(request: DeployRequest, workspace: Workspace, open_phone: OpenPhone =
             learned.model, learned.checkpoint, network.policy, request.target, network.source.train,
             network.source.test, workspace, request.app.input, learned.mixed.names if learned.mixed else (),
         )
-        measure = measuring(bench, phone, learned.statistics.test, learned.table)
+        measure = measuring(bench, phone, learned.statistics, learned.table, request.objective.deadlines_ns)
         winner = best_whole(measure, learned.statistics.search, learned.table, decision, request.objective)
         reference, single = measure((decision.reference, decision.strongest_single))
         proof = prove(winner.shipment, network.source, learned.statistics.test, workspace)
-        checked = bench.check_on_phone(winner.shipment, phone, _probes(learned.statistics, winner))
+        checked = _check_on_phone(bench, phone, learned.statistics, winner)
         bundle = make_bundle(
             request, network, winner, reference, single, decision.certificate, learned.statistics, proof,
             phone.identity, workspace, learned.mixed,
@@ -173,6 +176,21 @@ def _doubts(network: Network, learned: Learned, request: DeployRequest) -> tuple
     return doubts(learned.device_model, choose)
 
 
+def _check_on_phone(
+    bench: Bench, phone: PhoneWork, statistics: SplitStatistics, winner: TimedWhole
+) -> tuple[PhoneAgreement, ...]:
+    """Test images that leave at each exit; where a deadline decides, the same images at every exit."""
+    shipment, probes = winner.shipment, _probes(statistics, winner)
+    if shipment.configuration.setting != "anytime":
+        return bench.check_on_phone(shipment, phone, probes)
+    rows: list[PhoneAgreement] = []
+    for n, entry in enumerate(shipment.plan.stages):
+        stopped = replace(shipment, plan=leaving_at(shipment.plan, n))
+        found = bench.check_on_phone(stopped, phone, probes)
+        rows += [msgspec.structs.replace(row, entry=f"{row.entry} to {entry}") for row in found]
+    return tuple(rows)
+
+
 def _probes(statistics: SplitStatistics, winner: TimedWhole) -> tuple[int, ...]:
     """Test images for the check on the phone: a few that leave at each exit."""
     left = routes(statistics.test, winner.shipment.configuration)
@@ -194,14 +212,23 @@ def result_lines(deployment: Deployment) -> list[str]:
     alone = "strongest single exit" if deployment.decision.single_fits else "most accurate single exit (no bound kept)"
     single_ns, full_ns = single.paths[0].median_ns, full.paths[0].median_ns
     parity = manifest.artifact.parity
+    miou, how = deployment.proof.miou, "the shipped file"
+    if manifest.readouts:
+        miou, how = deployment.winner.test.miou, "mean over the deadlines"
+    readouts = [
+        f"  by {format_duration(one.deadline_ns)}  {one.exit} after {format_duration(one.latency_ns)}, "
+        f"mIoU {one.miou:.4f} (the shipped file)"
+        for one in manifest.readouts
+    ]
     return [
         f"{deployment.request.target.name}: {manifest.setting}, {steps}",
         f"  latency  {format_duration(expected.value_ns)} expected, {format_duration(worst.value_ns)} at worst "
         f"({expected.provenance}, timed whole)",
-        f"  mIoU     {deployment.proof.miou:.4f} on {images} test images (the shipped file); full network "
+        f"  mIoU     {miou:.4f} on {images} test images ({how}); full network "
         f"{full.test.miou:.4f}",
         f"  against  {alone} {format_duration(single_ns)} ({single_ns / expected.value_ns:.2f}x), "
         f"mIoU {single.test.miou:.4f}; full network {format_duration(full_ns)} ({full_ns / expected.value_ns:.2f}x)",
+        *readouts,
         f"  checked  against eager PyTorch (outputs: {len(parity.outputs) if parity else 0}), on the phone "
         f"(images: {deployment.phone[0].samples}), "
         f"search {'proven optimal' if deployment.decision.winner.optimal else 'not proven optimal'}",

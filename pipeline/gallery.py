@@ -134,7 +134,7 @@ def _step(
     return ExampleStep(
         exit=e,
         confidence=said.confidence,
-        threshold=None if last else shipment.plan.thresholds[n],
+        threshold=None if last or configuration.setting == "anytime" else shipment.plan.thresholds[n],
         mask=encode_labels(labels),
         agreement=_agreement(labels, sample, ignore),
         confidence_map=encode_confidence(top_probability(fp32 if own is None else own)),

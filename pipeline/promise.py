@@ -51,5 +51,7 @@ def promise_from(arguments: argparse.Namespace) -> Promise | None:
         if arguments.delta is not None:
             raise InputError("--delta says how sure a certificate is: give --risk too, as in --risk 0.02 --delta 0.05")
         return None
+    if arguments.setting == "anytime":
+        raise InputError("an anytime configuration has no thresholds to certify: choose adaptive or budgeted")
     delta = DEFAULT_DELTA if arguments.delta is None else parse_fraction(arguments.delta)
     return Promise(parse_fraction(arguments.risk), delta, arguments.risk_method)

@@ -1,7 +1,7 @@
 """The last check before a bundle: the shipped file itself, run on the whole test split, against what was searched."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 
 from device_profiler.errors import VerificationError
 from device_profiler.files import atomic_path
+from mobile_export.self_check import leaving_at
 from mobile_export.session import CascadeResult, HostSession
 from pipeline.data.source import DataSource, Split
 from pipeline.evaluation import label_map, overlap
 from pipeline.exact_search.configuration import Configuration
-from pipeline.exact_search.evaluate import images_near_threshold, routed_overlap, routes
+from pipeline.exact_search.evaluate import head_indices, images_near_threshold, routed_overlap, routes
 from pipeline.exit_statistics import ExitStatistics, mean_iou
 from pipeline.progress import Progress
-from pipeline.shipping import Shipment, stored_image
+from pipeline.shipping import Shipment, plan_key, stored_image
 from pipeline.workspace import Workspace, content_key
 
 WORKERS = 2
@@ -40,6 +41,11 @@ class Answers:
     union: NDArray[np.int64]
     sample_labels: NDArray[np.int64]
 
+    @property
+    def miou(self) -> float:
+        """Over all images."""
+        return mean_iou(self.intersection.sum(axis=0), self.union.sum(axis=0))
+
     def save(self, path: Path) -> None:
         """Write an .npz, whole or not at all."""
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
@@ -57,7 +63,8 @@ class Proof:
     """The shipped file held against its statistics.
 
     `near_threshold`: images whose confidence lies within `parity_error` of their threshold; only these may leave
-    elsewhere than the statistics say (`flipped`).
+    elsewhere than the statistics say (`flipped`). `exits_miou`: mIoU of every image leaving at each exit in turn, where
+    any of them may be what is read (anytime); else empty.
     """
 
     answers: Answers
@@ -65,6 +72,7 @@ class Proof:
     near_threshold: int
     flipped: int
     parity_error: float
+    exits_miou: tuple[float, ...] = ()
 
 
 def prove(shipment: Shipment, source: DataSource, statistics: ExitStatistics, workspace: Workspace) -> Proof:
@@ -79,7 +87,7 @@ def prove(shipment: Shipment, source: DataSource, statistics: ExitStatistics, wo
     error = parity_error(answers, statistics, configuration)
     flipped = int((answers.exits != routes(statistics, configuration)).sum())
     near = images_near_threshold(statistics, configuration, error)
-    miou = mean_iou(answers.intersection.sum(axis=0), answers.union.sum(axis=0))
+    miou = answers.miou
     expected = mean_iou(*(part.sum(axis=0) for part in routed_overlap(statistics, configuration)))
     if error > CONFIDENCE_TOLERANCE[precision]:
         raise VerificationError(
@@ -91,12 +99,30 @@ def prove(shipment: Shipment, source: DataSource, statistics: ExitStatistics, wo
             f"{flipped} of {len(answers.exits)} test images leave at another exit than the statistics say, but only "
             f"{near} lie within {error:.3g} of a threshold: the exported cascade does not compute what was searched"
         )
-    if abs(miou - expected) > MIOU_TOLERANCE[precision]:
+    _check_miou(miou, expected, precision)
+    earlier = _earlier_exits(shipment, source, statistics, workspace) if configuration.setting == "anytime" else None
+    return Proof(answers, miou, near, flipped, error, () if earlier is None else (*earlier, miou))
+
+
+def _check_miou(found: float, expected: float, precision: str) -> None:
+    if abs(found - expected) > MIOU_TOLERANCE[precision]:
         raise VerificationError(
-            f"the exported file reaches mIoU {miou:.4f} on the test split, its statistics say {expected:.4f}; at most "
+            f"the exported file reaches mIoU {found:.4f} on the test split, its statistics say {expected:.4f}; at most "
             f"{MIOU_TOLERANCE[precision]} apart is allowed for {precision}"
         )
-    return Proof(answers, miou, near, flipped, error)
+
+
+def _earlier_exits(
+    shipment: Shipment, source: DataSource, statistics: ExitStatistics, workspace: Workspace
+) -> tuple[float, ...]:
+    """mIoU of the shipped file with every image leaving at each exit before the last, held against the statistics."""
+    configuration, found = shipment.configuration, []
+    heads = head_indices(statistics, configuration)
+    for n in range(len(configuration.exits) - 1):
+        stopped = replace(shipment, plan=leaving_at(shipment.plan, n))
+        found.append(_answers(stopped, source, workspace).miou)
+        _check_miou(found[-1], statistics.miou(configuration.exits[n], heads[n]), shipment.artifact.precision)
+    return tuple(found)
 
 
 def parity_error(answers: Answers, statistics: ExitStatistics, configuration: Configuration) -> float:
@@ -112,7 +138,7 @@ def parity_error(answers: Answers, statistics: ExitStatistics, configuration: Co
 
 
 def _answers(shipment: Shipment, source: DataSource, workspace: Workspace) -> Answers:
-    key = content_key("answers", shipment.artifact.sha256, shipment.plan, source.fingerprint)
+    key = content_key("answers", shipment.artifact.sha256, *plan_key(shipment.plan), source.fingerprint)
     path = workspace.kept("answers", key) / "answers.npz"
     if path.exists():
         workspace.note_reuse("proof", "the shipped file's answers on the test split")

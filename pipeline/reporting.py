@@ -158,27 +158,30 @@ class _Facts:
         return route_costs(self.learned.table, configuration.exits, heads)
 
     def _candidate(self, found: Found, test: Found | None) -> Candidate:
-        macs = evaluate_configuration(self.search, self.macs, found.configuration).latency_ns
+        anytime = found.configuration.setting == "anytime"
         return Candidate(
             choice=_choice(found.configuration),
             search=_score(found, None),
-            test=None if test is None else _score(test, self.test),
-            macs=macs,
+            test=None if test is None else _score(test, None if anytime else self.test),
+            macs=self._macs(found.configuration),
         )
+
+    def _macs(self, configuration: Configuration) -> float | None:
+        """Expected multiply-adds; None where a deadline decides, which is a time."""
+        if configuration.setting == "anytime":
+            return None
+        return evaluate_configuration(self.search, self.macs, configuration).latency_ns
 
     def _on_front(self, found: Found, setting: str) -> Candidate:
         """A Pareto point under the setting that it was found in."""
         configuration = found.configuration
-        macs = None
-        if setting != "anytime":
-            macs = evaluate_configuration(self.search, self.macs, configuration).latency_ns
         choice = Choice(
             setting=cast(Setting, setting),
             exits=configuration.exits,
             heads=configuration.heads,
             thresholds=configuration.thresholds,
         )
-        return Candidate(choice=choice, search=_score(found, None), macs=macs)
+        return Candidate(choice=choice, search=_score(found, None), macs=self._macs(configuration))
 
     def _singles(self) -> tuple[Candidate, ...]:
         found = []
@@ -248,8 +251,11 @@ class _Facts:
         )
 
     def _groups(self) -> tuple[ExitGroup, ...]:
-        answers, exits = self.deployment.proof.answers, self.deployment.winner.shipment.configuration.exits
-        groups = []
+        proof, exits = self.deployment.proof, self.deployment.winner.shipment.configuration.exits
+        answers, groups = proof.answers, []
+        if proof.exits_miou:  # a deadline decides: every image may leave at any of them
+            pairs = zip(exits, proof.exits_miou, strict=True)
+            return tuple(ExitGroup(exit=e, images=len(answers.exits), miou=miou) for e, miou in pairs)
         for n, e in enumerate(exits):
             here = answers.exits == n
             sums = answers.intersection[here].sum(axis=0), answers.union[here].sum(axis=0)
@@ -296,6 +302,8 @@ class _Facts:
 
 
 def _setting(configuration: Configuration) -> Setting:
+    if configuration.setting == "anytime":
+        return "anytime"
     return "adaptive" if len(configuration.exits) > 1 else "budgeted"
 
 

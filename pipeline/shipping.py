@@ -90,7 +90,7 @@ class Bench:
         target = self.target
         partition = Partition(self.model, self.policy, self.float_layers)
         programs, plan = deployment_programs(
-            partition, configuration.exits, configuration.heads, configuration.thresholds
+            partition, configuration.exits, configuration.heads, configuration.limits
         )
         key = content_key(
             "shipment",
@@ -173,7 +173,7 @@ class Bench:
                 content_key(
                     "agreement",
                     shipment.artifact.sha256,
-                    shipment.plan,
+                    *plan_key(shipment.plan),
                     phone.identity.fingerprint,
                     indices,
                     protocol_version(self.target, phone.identity.clock),
@@ -193,6 +193,11 @@ class Bench:
         rows = compare_cascades(there, here)
         write_atomic(path, msgspec.json.encode(rows))
         return rows
+
+
+def plan_key(plan: CascadePlan) -> tuple[object, ...]:
+    """A plan for `content_key`: infinite thresholds, which JSON lacks, keep their signs."""
+    return plan.stages, plan.finish, tuple(map(repr, plan.thresholds))
 
 
 def check_configuration(spec: ModelSpec, configuration: Configuration) -> None:

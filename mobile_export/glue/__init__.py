@@ -7,7 +7,8 @@ from device_profiler.targets import Runtime
 
 _HERE = Path(__file__).parent
 _CPP = (
-    "CMakeLists.txt", "json.h", "label_filter.h", "camera.h", "camera.cpp", "segmenter.h", "segmenter.cpp", "main.cpp",
+    "CMakeLists.txt", "json.h", "label_filter.h", "pace.h", "camera.h", "camera.cpp", "segmenter.h", "segmenter.cpp",
+    "main.cpp",
 )
 _PYTHON = ("python/cascade.py",)
 _KOTLIN = ("kotlin/Bundle.kt", "kotlin/Camera.kt")

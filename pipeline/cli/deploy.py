@@ -14,7 +14,7 @@ from pipeline.cli.network import (
     open_workspace,
     quiet_vendors,
 )
-from pipeline.exact_search.objective import Objective, add_objective_arguments, objective_from
+from pipeline.exact_search.objective import add_objective_arguments, objective_from
 from pipeline.mixed_precision_options import add_mixed_precision_arguments, max_int8_drop_from
 from pipeline.promise import add_promise_arguments, promise_from
 
@@ -48,7 +48,7 @@ def handle(arguments: argparse.Namespace) -> int:
         from pipeline.cli.deploying_fleet import deploy_fleet
 
         return deploy_fleet(arguments, targets)
-    target, objective, promise = targets[0], shipped_objective(arguments), promise_from(arguments)
+    target, objective, promise = targets[0], objective_from(arguments), promise_from(arguments)
     app, max_int8_drop = app_options_from(arguments, target), max_int8_drop_from(arguments, target)
     quiet_vendors(arguments.verbose)
     request = network_request(arguments)
@@ -81,20 +81,3 @@ def _deployed(asked: "DeployRequest", workspace: "Workspace", arguments: argpars
     from pipeline.cli.deploying_farm import deploy_on_farm
 
     return deploy_on_farm(asked, workspace, arguments.farm, arguments.credentials)
-
-
-def shipped_objective(arguments: argparse.Namespace) -> Objective:
-    """The objective that the flags state.
-
-    Raises:
-        InputError: they contradict each other, or ask for configurations that are not shipped.
-    """
-    from device_profiler.errors import InputError
-
-    objective = objective_from(arguments)
-    if objective.setting == "anytime":
-        raise InputError(
-            "deploy ships budgeted and adaptive configurations; anytime ones are found by `search --setting anytime`: "
-            "choose --setting adaptive or budgeted"
-        )
-    return objective

@@ -6,8 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pipeline.app_options import app_options_from
-from pipeline.cli.deploy import shipped_objective
 from pipeline.cli.fleet_phones import phones_multiply, without_phone
+from pipeline.exact_search.objective import objective_from
 from pipeline.mixed_precision_options import RUNTIMES, max_int8_drop_from
 from pipeline.promise import promise_from
 
@@ -26,7 +26,7 @@ def deploy_fleet(arguments: argparse.Namespace, targets: Sequence[Target]) -> in
     """
     from pipeline.cli.network import network_request, open_workspace, quiet_vendors
 
-    shipped_objective(arguments)
+    objective_from(arguments)
     promise, mixed = promise_from(arguments), _mixed(arguments, targets)
     for target in targets:
         app_options_from(arguments, target)

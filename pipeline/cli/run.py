@@ -1,6 +1,7 @@
 """`run`: a deployed bundle on one image, here: the mask, the exit taken, the confidences, the host's time."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that `deploy` wrote: runs/NAME/deployment")
     parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="a photo in any format that Pillow reads")
     parser.add_argument("--output", type=Path, metavar="FILE.png", help="the mask (default: IMAGE with _mask.png)")
+    parser.add_argument(
+        "--deadline", metavar="DURATION", help="take the best answer by then (20ms), by the stages' times here"
+    )
     parser.add_argument("--self-check", action="store_true", help="run the bundle's sample to every exit and compare")
     parser.add_argument(
         "--device",
@@ -32,19 +36,23 @@ def handle(arguments: argparse.Namespace) -> int:
     from device_profiler.errors import InputError
     from mobile_export.bundle import read_bundle
     from pipeline.cli.output import emit
+    from pipeline.durations import parse_duration
 
     if arguments.self_check == (arguments.image is not None):
         raise InputError("give an IMAGE, or --self-check without one; see `python -m pipeline run --help`")
     if arguments.device and not arguments.self_check:
         raise InputError("--device goes with --self-check: an IMAGE is run on this machine")
+    if arguments.deadline and arguments.self_check:
+        raise InputError("--deadline goes with an IMAGE: --self-check runs the sample to every exit")
+    deadline_ns = math.inf if arguments.deadline is None else parse_duration(arguments.deadline)
     bundle = read_bundle(arguments.bundle)
     if arguments.self_check:
         return _self_check(bundle, arguments)
     image = read_image(arguments.image)
-    result = _run(bundle, image)
+    result = _run(bundle, image, deadline_ns)
     output = arguments.output or arguments.image.with_name(f"{arguments.image.stem}_mask.png")
     _write_mask(result, bundle.manifest, image.size, output)
-    record = _record(bundle, result, arguments.image, output)
+    record = _record(bundle, result, arguments.image, output, deadline_ns)
     emit(record, _lines(bundle, result, output), arguments.json)
     return 0
 
@@ -97,7 +105,7 @@ def read_image(path: Path) -> "Image":
         raise InputError(str(error)) from error
 
 
-def _run(bundle: "Bundle", image: "Image") -> "CascadeResult":
+def _run(bundle: "Bundle", image: "Image", deadline_ns: float) -> "CascadeResult":
     import numpy as np
 
     from mobile_export.session import HostSession
@@ -106,7 +114,9 @@ def _run(bundle: "Bundle", image: "Image") -> "CascadeResult":
     stored = bundle.stored(np.asarray(image))
     with HostSession(bundle.artifact_path, manifest.artifact.runtime) as session:
         session.run_cascade(manifest.plan, stored)  # the first run sets kernels up: not what is timed
-        return session.run_cascade(manifest.plan, stored)
+        if deadline_ns < math.inf:
+            session.run_cascade(manifest.plan, stored)  # and no time to expect of a stage
+        return session.run_cascade(manifest.plan, stored, deadline_ns)
 
 
 def _write_mask(result: "CascadeResult", manifest: "Manifest", size: tuple[int, int], output: Path) -> None:
@@ -124,7 +134,9 @@ def _write_mask(result: "CascadeResult", manifest: "Manifest", size: tuple[int, 
         raise InputError(f"can't write the mask to {output} ({error.strerror}); choose another by --output") from error
 
 
-def _record(bundle: "Bundle", result: "CascadeResult", image: Path, output: Path) -> dict[str, object]:
+def _record(
+    bundle: "Bundle", result: "CascadeResult", image: Path, output: Path, deadline_ns: float
+) -> dict[str, object]:
     manifest = bundle.manifest
     return {
         "bundle": str(bundle.folder),
@@ -133,7 +145,8 @@ def _record(bundle: "Bundle", result: "CascadeResult", image: Path, output: Path
         "exit": manifest.stages[result.exit].exit,
         "stage": result.exit,
         "confidences": list(result.confidences),
-        "thresholds": list(manifest.plan.thresholds),
+        "thresholds": [stage.threshold for stage in manifest.stages[:-1]],
+        "deadline_ms": None if math.isinf(deadline_ns) else deadline_ns / 1e6,
         "class_shares": _shares(result, manifest),
         "host_ms": result.host_ns / 1e6,
         "runtime": manifest.artifact.runtime,
@@ -153,7 +166,8 @@ def _lines(bundle: "Bundle", result: "CascadeResult", output: Path) -> list[str]
     lines = [f"exit taken: {manifest.stages[result.exit].exit} ({result.exit + 1} of {len(manifest.stages)} stages)"]
     for stage, confidence in zip(manifest.stages, result.confidences, strict=False):
         verdict = "left here" if stage is manifest.stages[result.exit] else "went on"
-        lines.append(f"  {stage.exit}: confidence {confidence:.4f}, threshold {stage.threshold:.4f}: {verdict}")
+        asked = "no threshold" if stage.threshold is None else f"threshold {stage.threshold:.4f}"
+        lines.append(f"  {stage.exit}: confidence {confidence:.4f}, {asked}: {verdict}")
     lines.append(f"classes: {', '.join(f'{name} {share:.0%}' for name, share in shares)}")
     lines.append(f"time on this machine (not the phone's): {result.host_ns / 1e6:.1f} ms")
     expected = manifest.latency.expected

@@ -1,5 +1,7 @@
 """What a search finds: configurations, what they are worth, and the Pareto front of them. Light; all of it is JSON."""
 
+import math
+
 import msgspec
 
 # Constraints hold within these; ties are decided within TIE_MIOU and LATENCY_TOLERANCE (above float64's noise).
@@ -19,6 +21,11 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exits: tuple[int, ...]
     heads: tuple[str, ...]
     thresholds: tuple[float, ...] = ()
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """Least confidence to leave with, at every exit but the last: infinite where only a deadline ends (anytime)."""
+        return (math.inf,) * (len(self.exits) - 1) if self.setting == "anytime" else self.thresholds
 
 
 class Candidate(msgspec.Struct, frozen=True):

@@ -70,7 +70,7 @@ def evaluate_configuration(
     table.matches(statistics)
     costs = route_costs(table, configuration.exits, head_indices(statistics, configuration))
     if configuration.setting == "anytime":
-        return _evaluate_anytime(statistics, configuration, costs, deadlines_ns)
+        return read_at_deadlines(statistics, configuration, costs, deadlines_ns)
     position = routes(statistics, configuration)
     rates = np.bincount(position, minlength=len(costs)) / len(position)
     intersection, union = routed_overlap(statistics, configuration)
@@ -95,22 +95,30 @@ def images_near_threshold(statistics: ExitStatistics, configuration: Configurati
     return int(near.sum())
 
 
-def _evaluate_anytime(
+def read_at_deadlines(
     statistics: ExitStatistics, configuration: Configuration, costs: Sequence[float], deadlines_ns: Sequence[float]
 ) -> Candidate:
-    """Mean over the deadlines of the mIoU of the deepest exit reached by then (0 where none is)."""
+    """Mean over the deadlines of the mIoU of the deepest exit reached by then (0 where none is).
+
+    costs: when each exit's answer is there. Raises InputError without deadlines.
+    """
     if not deadlines_ns:
         raise InputError("an anytime configuration is worth something at deadlines only: give at least one")
     heads = head_indices(statistics, configuration)
     mious = [statistics.miou(e, h) for e, h in zip(configuration.exits, heads, strict=True)]
     counts, total = np.zeros(len(costs)), 0.0
-    for deadline in deadlines_ns:
-        reached = [n for n, cost in enumerate(costs) if within(cost, deadline)]
-        if reached:
-            counts[reached[-1]] += 1
-            total += mious[reached[-1]]
+    for n in answering(costs, deadlines_ns):
+        if n is not None:
+            counts[n] += 1
+            total += mious[n]
     rates = tuple(float(count) / len(deadlines_ns) for count in counts)
     return Candidate(configuration, total / len(deadlines_ns), costs[-1], costs[-1], rates)
+
+
+def answering(costs: Sequence[float], deadlines_ns: Sequence[float]) -> tuple[int | None, ...]:
+    """Position of the deepest exit whose answer is there at each deadline; None where there is none yet."""
+    reached = ([n for n, cost in enumerate(costs) if within(cost, deadline)] for deadline in deadlines_ns)
+    return tuple(positions[-1] if positions else None for positions in reached)
 
 
 def within(cost: float, bound: float) -> bool:

@@ -1,7 +1,7 @@
 """What a user asks of the search: the setting, the objective and its bounds. Light: imported by argument parsers."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device_profiler.errors import InputError
 from pipeline.durations import parse_cost, parse_duration, parse_fraction, parse_points
@@ -45,6 +45,10 @@ class Objective:
         if self.min_miou is not None or self.max_drop is not None:
             return True
         return self.max_latency_ns is None and self.max_worst_latency_ns is None and not self.deadlines_ns
+
+    def under(self, setting: str) -> "Objective":
+        """The same question to another setting; deadlines belong to anytime alone."""
+        return replace(self, setting=setting, deadlines_ns=self.deadlines_ns if setting == "anytime" else ())
 
     def miou_bound(self, full_network_miou: float) -> float:
         """Lowest mIoU allowed when `cheapest`."""

@@ -54,7 +54,7 @@ def decide(report: RunReport) -> Decision:
     alone = is_strongest_single(report)
     return Decision(
         headline=_headline(report, alone),
-        chosen=_compared(report, report.chosen, "Chosen", wording.objective(report.constraints)),
+        chosen=_compared(report, report.chosen, "Chosen", wording.objective(report.constraints, report.deadlines_ns)),
         strongest=_compared(
             report,
             report.strongest_single,
@@ -70,6 +70,12 @@ def decide(report: RunReport) -> Decision:
 def _headline(report: RunReport, alone: bool) -> str:
     choice = report.chosen.candidate.choice
     names = [report.exits[exit] for exit in choice.exits]
+    if report.deadlines_ns:
+        above = final_score(report.chosen.candidate).miou - final_score(report.strongest_single.candidate).miou
+        where = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else f"{names[0]} alone"
+        return f"Answers from {where} as time allows" + (
+            "" if alone else f": {wording.points(above)} of mIoU against the best single exit at these deadlines"
+        )
     what = f"{names[0]} alone" if len(names) == 1 else f"A cascade of {', '.join(names[:-1])} and {names[-1]}"
     other, words = (
         (report.reference, "full network") if alone else (report.strongest_single, "strongest single-exit network")

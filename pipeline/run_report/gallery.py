@@ -96,6 +96,8 @@ def _cards(report: RunReport, exit: int, colours: tuple[Rgb, ...]) -> tuple[Card
 def _group_title(report: RunReport, exit: int) -> str:
     chosen = report.chosen.candidate.choice.exits
     name = report.exits[exit]
+    if report.deadlines_ns:
+        return f"With time enough: the answer of {name}"
     if len(chosen) == 1:
         return f"All images leave at {name}"
     if exit == chosen[0]:

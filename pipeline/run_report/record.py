@@ -150,6 +150,12 @@ class RunReport(Row, frozen=True, kw_only=True):
                     f"per class ({len(self.data.classes)}); got {len(score.class_iou)}"
                 )
 
+    @property
+    def deadlines_ns(self) -> tuple[float, ...]:
+        """When the chosen configuration's answer is read; empty unless it is an anytime one."""
+        found = (front.deadlines_ns for front in self.fronts if front.setting == self.setting == "anytime")
+        return next(found, ())
+
     def _choices(self) -> list[Choice]:
         wholes = (self.chosen, self.reference, self.strongest_single)
         return [c.choice for c in (*(w.candidate for w in wholes), *self.singles, *self.front)]

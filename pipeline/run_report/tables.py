@@ -9,7 +9,7 @@ from pipeline.run_report.candidate import Candidate, Choice, ExitGroup, ExitScor
 from pipeline.run_report.figures import PathStep, check_constraint, full_path, part_name, parts_error, thinned
 from pipeline.run_report.proof import PrecisionScore, QuantisationFacts
 from pipeline.run_report.record import RunReport, StageTime
-from pipeline.run_report.timing import PartTiming, PathTiming
+from pipeline.run_report.timing import PartTiming, PathTiming, Timing
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,28 @@ def routing_rows(report: RunReport) -> list[RoutingRow]:
         )
         for n, exit in enumerate(candidate.choice.exits)
     ]
+
+
+@dataclass(frozen=True)
+class ReadoutRow:
+    """What an anytime deployment answers by a deadline; `miou`: the shipped file's, every test image leaving there."""
+
+    deadline_ns: float
+    exit: str
+    whole: Timing
+    miou: float | None
+
+
+def readout_rows(report: RunReport) -> list[ReadoutRow]:
+    """A row for every deadline that an exit answers, by the paths as timed whole."""
+    groups = {group.exit: group.miou for group in report.groups}
+    rows = []
+    for deadline in report.deadlines_ns:
+        reached = [path for path in report.chosen.paths if path.whole.ns <= deadline]
+        if reached:
+            path = reached[-1]
+            rows.append(ReadoutRow(deadline, report.exits[path.exit], path.whole, groups.get(path.exit)))
+    return rows
 
 
 @dataclass(frozen=True)

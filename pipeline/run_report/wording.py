@@ -111,10 +111,13 @@ def _amount(bound: Constraint) -> str:
     return percent(bound.bound) if bound.kind in ("min_miou", "max_drop") else duration(bound.bound)
 
 
-def objective(bounds: Sequence[Constraint]) -> str:
-    """The goal in words: what was made small or large, subject to which bounds."""
+def objective(bounds: Sequence[Constraint], deadlines_ns: Sequence[float] = ()) -> str:
+    """The goal in words: what was made small or large, subject to which bounds; deadlines are an anytime result's."""
     cheapest = any(bound.kind in ("min_miou", "max_drop") for bound in bounds)
     goal = "Lowest expected latency" if cheapest else "Highest mIoU"
+    if deadlines_ns:
+        read = " and ".join(duration(deadline) for deadline in deadlines_ns)
+        goal = f"{'Lowest full path' if cheapest else goal}, the answer read after {read}"
     return f"{goal}, {' and '.join(constraint(bound) for bound in bounds)}" if bounds else goal
 
 

@@ -126,4 +126,5 @@ def check(command: list[str | Path], bundle: Bundle, place: Path) -> None:
     assert np.array_equal(np.fromfile(place / "small.rgb", np.uint8).reshape(expected.shape), expected)
     assert lines[0].split() == ["labels", *"33335553"]
     assert lines[1].split() == ["exits", *"010100001"]
-    assert lines[2] == "refused"
+    assert lines[2] == "deadline 0 1"
+    assert lines[3] == "refused"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -241,11 +242,12 @@ def exits(segmenter: Segmenter, confidences: Sequence[int]) -> list[int]:
 
 
 @pytest.fixture
-def video(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Segmenter]:
+def video(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Segmenter]:
     """A segmenter of the bundle with an exit margin, on a scripted runtime; its threshold is 0.1."""
 
-    def make(margin: float) -> Segmenter:
-        def change(content: dict[str, object]) -> None:
+    def make(margin: float, threshold: float | None = 0.1) -> Segmenter:
+        def change(content: dict[str, Any]) -> None:
+            content["stages"][0]["threshold"] = threshold
             content["temporal"] = {"exit_margin": margin, "label_frames": 1}
             content["input"] = {"size": [64, 64], "layout": "NHWC", "dtype": "uint8"}
 
@@ -256,7 +258,7 @@ def video(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], 
     return make
 
 
-def test_an_exit_margin_ends_flicker_and_never_leaves_less_sure(video: Callable[[float], Segmenter]) -> None:
+def test_an_exit_margin_ends_flicker_and_never_leaves_less_sure(video: Callable[..., Segmenter]) -> None:
     confidences = [12, 9, 11, 9, 11, 16, 11, 12, 9]
     assert exits(video(0.0), confidences) == [0, 1, 0, 1, 0, 0, 0, 0, 1]
     steady = video(0.05)
@@ -264,6 +266,16 @@ def test_an_exit_margin_ends_flicker_and_never_leaves_less_sure(video: Callable[
     assert exits(steady, [11]) == [1]
     steady.new_sequence()
     assert exits(steady, [11]) == [0]
+
+
+def test_without_a_threshold_only_a_deadline_ends_before_the_last_stage(video: Callable[..., Segmenter]) -> None:
+    segmenter, sure = video(0.0, None), np.full((64, 64, 3), 200, np.uint8)
+    assert [segmenter.run(sure).exit, segmenter.run(sure, 0.0).exit, segmenter.run(sure, 60.0).exit] == [1, 0, 1]
+
+
+def test_a_deadline_ends_a_frame_that_is_not_sure(video: Callable[..., Segmenter]) -> None:
+    segmenter, unsure = video(0.0), np.full((64, 64, 3), 5, np.uint8)
+    assert [segmenter.run(unsure).exit, segmenter.run(unsure, 0.0).exit] == [1, 0]
 
 
 def test_a_label_is_shown_once_it_stays() -> None:

@@ -5,6 +5,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -66,6 +67,23 @@ def test_the_reference_built_here_gives_the_validated_answers(
     assert [line.split(" of")[0] for line in lines[1:3]] == ["exit1: 1.0000", "exit3: 1.0000"]
     assert lines[3].startswith("exit 0 confidences 0.")
     assert np.array_equal(np.asarray(Image.open(labels)), bundle.expected_labels())
+
+
+def test_without_a_threshold_only_a_deadline_ends_before_the_last_stage(bundle: Bundle, tmp_path: Path) -> None:
+    command, labels = built(bundle, tmp_path / "program"), tmp_path / "labels.pgm"
+
+    def anytime(content: dict[str, Any]) -> None:
+        content["stages"][0]["threshold"] = None
+        content["self_check"]["exit"] = 1
+
+    rewrite_manifest(bundle, anytime)
+    words = [command, str(bundle.folder), str(bundle.folder / "self_check" / "sample.ppm"), str(labels)]
+    for deadline, exit_taken in (((), 1), (("0",), 0), (("60000",), 1)):
+        done = subprocess.run([*words, *deadline], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout.splitlines()[-1].startswith(f"exit {exit_taken} confidences 0.")
+        expected = Image.open(bundle.folder / "self_check" / f"exit_{exit_taken}.pgm")
+        assert np.array_equal(np.asarray(Image.open(labels)), np.asarray(expected))
 
 
 @WHICH

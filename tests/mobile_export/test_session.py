@@ -1,5 +1,6 @@
 """The host's loop and the worker's session: exits by threshold, refusals in one line, no harm from a bad file."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from device_profiler.errors import InputError, VerificationError
 from device_profiler.workload import Array, CascadePlan
 from mobile_export.artifact import Artifact, Quantization
 from mobile_export.boundary import to_stored
+from mobile_export.glue.python import cascade
+from mobile_export.glue.python.cascade import Pace
 from mobile_export.session import HostSession, real_confidence, run_cascade
 
 
@@ -63,6 +66,35 @@ def test_a_confidence_equal_to_its_threshold_leaves() -> None:
     threshold = real_confidence(np.array([5], np.int8), Quantization(1 / 255, -128))
     assert run_cascade(Scripted(5, 0), CascadePlan(PLAN.stages, (threshold, 2.0), PLAN.finish), np.zeros(1)).exit == 0
     assert run_cascade(Scripted(4, 0), CascadePlan(PLAN.stages, (threshold, 2.0), PLAN.finish), np.zeros(1)).exit == 2
+
+
+ANYTIME = CascadePlan(PLAN.stages, (math.inf, math.inf), PLAN.finish)
+
+
+@pytest.mark.parametrize("plan", [PLAN, ANYTIME])
+def test_a_deadline_ends_before_a_stage_that_would_be_late(plan: CascadePlan) -> None:
+    runtime, pace = Scripted(-128, -128), Pace()
+    assert run_cascade(runtime, plan, np.zeros(1), pace).exit == 2
+    runtime.calls.clear()
+    late = run_cascade(runtime, plan, np.zeros(1), pace, deadline_ns=0.0)
+    assert (late.exit, late.labels, runtime.calls) == (0, 100, ["s0", "f0"])
+
+
+def test_no_confidence_ends_an_anytime_cascade() -> None:
+    assert run_cascade(Scripted(127, 127), ANYTIME, np.zeros(1)).exit == 2
+
+
+def test_a_pace_tries_what_never_ran_and_later_what_was_once_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter((0, 1_000))  # one run of 1000 ns, told by a scripted clock
+    monkeypatch.setattr(cascade.time, "perf_counter_ns", lambda: next(ticks))
+    pace = Pace()
+    assert pace.allows(("s1", "f1"), 0.0)
+    pace.run(Scripted(0, 0), "f1", (np.zeros(1),))
+    assert pace.allows(("s1", "f1"), 1000.0)
+    refused = 0
+    while not pace.allows(("s1", "f1"), 900.0):
+        refused += 1
+    assert 1 <= refused <= 20
 
 
 def test_a_session_runs_entries_one_after_another(artifact: Artifact, converted: Converted) -> None:

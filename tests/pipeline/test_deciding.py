@@ -1,5 +1,6 @@
 """What a winner is compared to, and whether it still wins when a device model's assumptions move."""
 
+import pytest
 from search_tables import random_statistics, random_table
 
 from device_profiler.errors import InfeasibleError
@@ -31,6 +32,22 @@ def test_where_no_single_exit_meets_it_that_is_said() -> None:
     decision = decide(SPLITS, TABLE, Objective(min_miou=best.miou), COST)
     assert not decision.single_fits
     assert decision.strongest_single == alone
+
+
+def test_an_anytime_winner_is_held_against_the_best_single_exit_at_the_same_deadlines() -> None:
+    objective = Objective(setting="anytime", deadlines_ns=(8.0, 16.0))
+    decision = decide(SPLITS, TABLE, objective, COST)
+    single = decision.strongest_single
+    assert decision.single_fits and len(single.configuration.exits) == 1
+    assert decision.winner.miou >= single.miou
+    assert {found.setting for found in decision.fronts} == {"budgeted", "anytime"}
+    assert decision.winner_by_macs.setting == "anytime"
+
+
+def test_a_deadline_before_any_answer_is_told_at_once() -> None:
+    objective = Objective(setting="anytime", deadlines_ns=(0.001, 16.0))
+    with pytest.raises(InfeasibleError, match=r"by the sum of its parts\): leave it out"):
+        decide(SPLITS, TABLE, objective, COST)
 
 
 def test_a_parameter_beyond_which_nothing_is_feasible_is_no_same_winner() -> None:

@@ -71,7 +71,8 @@ def test_every_repeatable_option_of_the_command_line_wins_over_a_files(tmp_path:
     [
         (("--target", "pixel7-cpu", "--target", "iphone13-cpu"), "can be exported but not timed here"),
         (("--target", "pixel7-cpu", "--target", "pixel7-tpu"), "did you mean 'pixel7-npu'"),
-        (("--target", "pixel7-cpu", "--setting", "anytime", "--deadline", "20ms"), "anytime ones are found by"),
+        (("--target", "pixel7-cpu", "--setting", "anytime"), "needs at least one --deadline"),
+        (("--target", "pixel7-cpu", "--setting", "anytime", "--deadline", "2ms", "--risk", "0.1"), "no thresholds"),
         (("--target", "pixel7-cpu", "--max-latency", "30"), "has no unit"),
         (("--target", "pixel7-cpu", "--target", "pixel7-npu", "--input", "uint8"), "takes its image as the manifest"),
         (("--target", "pixel7-cpu", "--target", "galaxy-s23-cpu", "--max-int8-drop", "1pp"), "is for int8"),

@@ -65,10 +65,10 @@ def log_says(folder: Path, text: str = "") -> str:
 
 
 def test_each_failure_is_told_with_its_error_and_exit_code(tmp_path: Path) -> None:
-    fleet = Fleet(tmp_path, {TARGETS[0].name: BAD, TARGETS[1].name: {"setting": "anytime", "deadline": ["20ms"]}})
+    fleet = Fleet(tmp_path, {TARGETS[0].name: BAD, TARGETS[1].name: {"setting": "anytime"}})
     ended = fleet.deploy(TARGETS)
     assert [(one.target.name, one.exit_code) for one in ended] == [("pixel7-cpu", 2), ("galaxy-s23-cpu-int8", 2)]
-    assert ended[0].error.startswith("'1' is no drop") and "anytime ones are found by" in ended[1].error
+    assert ended[0].error.startswith("'1' is no drop") and "needs at least one --deadline" in ended[1].error
 
 
 def test_a_child_that_is_killed_is_told_as_such(tmp_path: Path) -> None:

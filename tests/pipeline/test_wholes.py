@@ -1,6 +1,8 @@
 """Which of the candidates ships once they are timed whole: sums of parts rank, wholes decide."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -10,6 +12,7 @@ from device_profiler.errors import InfeasibleError
 from pipeline.deciding import Decision
 from pipeline.deployment import TimedWhole
 from pipeline.exact_search.configuration import Candidate, Configuration
+from pipeline.exact_search.evaluate import head_indices, read_at_deadlines, route_costs
 from pipeline.exact_search.objective import Objective
 from pipeline.exact_search.solver import search, strongest_single_exit
 from pipeline.wholes import best_whole
@@ -42,6 +45,28 @@ class Phone:
     def __call__(self, candidates: Sequence[Candidate]) -> list[TimedWhole]:
         self.asked += [candidate.configuration for candidate in candidates]
         return [cast(TimedWhole, Whole(candidate, self.factor(candidate))) for candidate in candidates]
+
+
+class AnytimeWhole:
+    """The same of an anytime configuration, worth what its paths answer by the deadlines."""
+
+    def __init__(self, candidate: Candidate, factor: float, deadlines_ns: tuple[float, ...]) -> None:
+        chosen = candidate.configuration
+        parts = route_costs(TABLE, chosen.exits, head_indices(STATISTICS, chosen))
+        self.shipment = SimpleNamespace(configuration=chosen)
+        self.paths = [SimpleNamespace(median_ns=part * factor) for part in parts]
+        self.search = read_at_deadlines(STATISTICS, chosen, [path.median_ns for path in self.paths], deadlines_ns)
+
+    @property
+    def worst_ns(self) -> float:
+        return max(path.median_ns for path in self.paths)
+
+
+def timed_by(factor: float, objective: Objective) -> Callable[[Sequence[Candidate]], list[TimedWhole]]:
+    """`measure` where every whole takes its parts' time times a factor."""
+    return lambda candidates: [
+        cast(TimedWhole, AnytimeWhole(candidate, factor, objective.deadlines_ns)) for candidate in candidates
+    ]
 
 
 def decided(objective: Objective, *, single_fits: bool = False) -> Decision:
@@ -82,6 +107,39 @@ def test_a_bound_that_wholes_break_is_asked_for_again_lower() -> None:
     assert best.search.miou < decision.winner.miou
     lower = search(STATISTICS, TABLE, Objective(max_latency_ns=7.5 / 1.2 / 1.001))
     assert best.search.miou >= lower.miou
+
+
+def anytime_decision(objective: Objective) -> Decision:
+    winner = search(STATISTICS, TABLE, objective)
+    single = search(STATISTICS, TABLE, replace(objective, max_exits=1)).candidate
+    return Decision(winner, single, single, True, (), winner.configuration)
+
+
+DEADLINES = Objective(setting="anytime", deadlines_ns=(8.0, 10.0, 16.0))
+
+
+def test_anytime_wholes_as_foretold_ship_the_winner() -> None:
+    decision = anytime_decision(DEADLINES)
+    assert len(decision.winner.configuration.exits) > 1
+    best = best_whole(timed_by(1.0, DEADLINES), STATISTICS, TABLE, decision, DEADLINES)
+    assert best.search == decision.winner.candidate
+
+
+@pytest.mark.parametrize("factor", [1.1, 1.25])
+def test_anytime_wholes_that_miss_a_deadline_are_searched_anew(factor: float) -> None:
+    """What ships is worth at least what the winner still is, and at least what was found for sooner deadlines."""
+    decision, measure = anytime_decision(DEADLINES), timed_by(factor, DEADLINES)
+    missed = measure([decision.winner.candidate])[0].search
+    assert missed.miou < decision.winner.miou
+    best = best_whole(measure, STATISTICS, TABLE, decision, DEADLINES)
+    sooner = replace(DEADLINES, deadlines_ns=tuple(one / factor / 1.001 for one in DEADLINES.deadlines_ns))
+    assert best.search.miou >= max(missed.miou, search(STATISTICS, TABLE, sooner).miou - 1e-12)
+    assert best.search.miou > missed.miou
+
+
+def test_an_answer_that_comes_after_the_first_deadline_is_infeasible() -> None:
+    with pytest.raises(InfeasibleError, match=r"passes before the first answer is there \(.*, timed whole\)"):
+        best_whole(timed_by(1000.0, DEADLINES), STATISTICS, TABLE, anytime_decision(DEADLINES), DEADLINES)
 
 
 @pytest.mark.parametrize("objective", [Objective(max_latency_ns=8.0), Objective(max_worst_latency_ns=8.0)])

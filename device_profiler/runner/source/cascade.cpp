@@ -47,16 +47,22 @@ Cascade::Cascade(Plan plan, Model& model) : plan_(std::move(plan)), model_(model
 
 void Cascade::run() { run(thresholds_); }
 
-void Cascade::run(const std::vector<float>& limits) {
+void Cascade::run(const std::vector<float>& limits, Watch* watch) {
   confidences_.clear();
   for (exit_ = 0; exit_ < plan_.stages.size(); ++exit_) {
     const Stage& stage = plan_.stages[exit_];
-    model_.run(stage.entry);
+    run_entry(stage.entry, watch);
     if (stage.last) break;
     confidences_.push_back(confidence(exit_));
     if (confidences_.back() >= limits[exit_]) break;
+    if (watch && !watch->go_on(exit_)) break;
   }
-  if (!plan_.stages[exit_].last) model_.run(plan_.finish[exit_]);
+  if (!plan_.stages[exit_].last) run_entry(plan_.finish[exit_], watch);
+}
+
+void Cascade::run_entry(const std::string& entry, Watch* watch) {
+  model_.run(entry);
+  if (watch) watch->ran(entry);
 }
 
 std::vector<float> Cascade::thresholds() const { return thresholds_; }

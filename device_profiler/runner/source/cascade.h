@@ -20,6 +20,14 @@ struct Plan {
   std::vector<std::string> finish;  // one a stage but the last, which gives labels itself
 };
 
+// Told of every entry that ran, and asked before each next stage whether there is time for it.
+class Watch {
+ public:
+  virtual ~Watch() = default;
+  virtual void ran(const std::string& entry) = 0;
+  virtual bool go_on(size_t stage) = 0;  // from `stage`, whose confidence was too low to leave with
+};
+
 class Cascade {
  public:
   // Opens the plan's entries and connects them; Failure where they don't fit each other. The model must outlive the cascade.
@@ -31,7 +39,7 @@ class Cascade {
 
   // The whole path of the image: stages, decisions, finish. `limits`: one a stage but the last, instead of the thresholds.
   void run();
-  void run(const std::vector<float>& limits);
+  void run(const std::vector<float>& limits, Watch* watch = nullptr);
 
   const Plan& plan() const { return plan_; }
   std::vector<float> thresholds() const;
@@ -43,6 +51,7 @@ class Cascade {
   std::vector<uint8_t> labels() const;
 
  private:
+  void run_entry(const std::string& entry, Watch* watch);
   void open_stages();
   void open_finish();
   void check_confidence(size_t stage) const;

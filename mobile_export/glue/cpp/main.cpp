@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// segment BUNDLE [IMAGE.ppm LABELS.pgm]: the self-check, then an image where one is given. Exit codes: 0 done, 2 bad input,
-// 5 the self-check failed.
+// segment BUNDLE [IMAGE.ppm LABELS.pgm [MILLISECONDS]]: the self-check, then an image where one is given, by a deadline
+// where one is given. Exit codes: 0 done, 2 bad input, 5 the self-check failed.
 #include <iostream>
 
 #include "segmenter.h"
 
 namespace {
 
-void segment(runner::Segmenter& segmenter, const std::string& image, const std::string& labels) {
-  const runner::Result result = segmenter.run(runner::read_pnm(image, 3));
+void segment(runner::Segmenter& segmenter, const std::string& image, const std::string& labels, const char* milliseconds) {
+  const runner::Image read = runner::read_pnm(image, 3);
+  const runner::Result result = milliseconds ? segmenter.run(read, std::chrono::milliseconds(std::stol(milliseconds))) : segmenter.run(read);
   runner::write_pgm(labels, result.labels, result.width, result.height);
   std::cout << "exit " << result.exit << " confidences";
   for (const float confidence : result.confidences) std::cout << " " << confidence;
@@ -18,8 +19,8 @@ void segment(runner::Segmenter& segmenter, const std::string& image, const std::
 }  // namespace
 
 int main(int count, char** words) {
-  if (count != 2 && count != 4) {
-    std::cerr << "usage: " << words[0] << " BUNDLE [IMAGE.ppm LABELS.pgm]\n";
+  if (count < 2 || count == 3 || count > 5) {
+    std::cerr << "usage: " << words[0] << " BUNDLE [IMAGE.ppm LABELS.pgm [MILLISECONDS]]\n";
     return 2;
   }
   try {
@@ -30,7 +31,7 @@ int main(int count, char** words) {
       std::cerr << "error: " << failure.what() << "\n";
       return 5;
     }
-    if (count == 4) segment(segmenter, words[2], words[3]);
+    if (count > 3) segment(segmenter, words[2], words[3], count > 4 ? words[4] : nullptr);
     return 0;
   } catch (const std::exception& failure) {
     std::cerr << "error: " << failure.what() << "\n";

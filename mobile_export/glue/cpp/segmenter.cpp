@@ -36,9 +36,12 @@ float channel(const Json& input, const std::string& name, size_t index, float ot
 
 Plan plan_of(const Json& stages) {
   Plan plan;
+  const size_t count = stages.list().size();
   for (const Json& stage : stages.list()) {
-    const bool last = stage["threshold"].is_null();
-    plan.stages.push_back({stage["entry"].text(), last, last ? 0.0f : real(stage["threshold"])});
+    const bool last = plan.stages.size() + 1 == count;
+    // Without a threshold (anytime) no confidence is enough: only a deadline ends before the last stage.
+    const float limit = stage["threshold"].is_null() ? std::numeric_limits<float>::infinity() : real(stage["threshold"]);
+    plan.stages.push_back({stage["entry"].text(), last, limit});
     if (!stage["finish"].is_null()) plan.finish.push_back(stage["finish"].text());
   }
   if (plan.stages.empty()) throw Failure("manifest.json has no stages");
@@ -119,7 +122,11 @@ void Segmenter::new_sequence() {
   filter_.reset();
 }
 
-Result Segmenter::run(const Image& image) {
+Result Segmenter::run(const Image& image) { return run(image, kNever); }
+
+Result Segmenter::run(const Image& image, std::chrono::nanoseconds deadline) { return run(image, Pace::Clock::now() + deadline); }
+
+Result Segmenter::run(const Image& image, Pace::Clock::time_point ends) {
   if (image.width == 0 || image.height == 0 || image.rgb.size() != image.width * image.height * 3) {
     throw Failure("an image has 3 bytes a pixel, not " + std::to_string(image.rgb.size()) + " for " + std::to_string(image.width) + "x" +
                   std::to_string(image.height));
@@ -127,17 +134,18 @@ Result Segmenter::run(const Image& image) {
   Resolution& resolution = nearest(image.width, image.height);
   std::vector<float> limits = resolution.cascade->thresholds();
   for (size_t n = 0; n < limits.size() && n < previous_; ++n) limits[n] += exit_margin_;
-  Result result = run(resolution, image, limits);
+  Result result = run(resolution, image, limits, ends);
   previous_ = result.exit;
   result.labels = filter_(result.labels);
   return result;
 }
 
-Result Segmenter::run(Resolution& resolution, const Image& image, const std::vector<float>& limits) {
+Result Segmenter::run(Resolution& resolution, const Image& image, const std::vector<float>& limits, Pace::Clock::time_point ends) {
   Cascade& cascade = *resolution.cascade;
   store_image(resize(image, resolution.width, resolution.height), *resolution.input, cascade);
   const auto start = std::chrono::steady_clock::now();
-  cascade.run(limits);
+  pace_.begin(cascade.plan(), ends);
+  cascade.run(limits, &pace_);
   const auto spent = std::chrono::steady_clock::now() - start;
   const std::vector<int64_t>& shape = cascade.labels_type().shape;
   return {cascade.exit(),

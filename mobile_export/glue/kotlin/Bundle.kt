@@ -66,7 +66,10 @@ class ImageInput(json: JSONObject) {
     }
 }
 
-/** Run [entry], leave at [exit] if the confidence >= [threshold]; [finish] turns its logits into labels. */
+/**
+ * Run [entry], leave at [exit] if the confidence >= [threshold]; [finish] turns its logits into labels. Without a threshold
+ * (an anytime bundle) only a deadline ends before the last stage.
+ */
 class Stage(json: JSONObject) {
     val entry: String = json.getString("entry")
     val exit: String = json.getString("exit")
@@ -78,7 +81,7 @@ class Stage(json: JSONObject) {
 class Resolution(json: JSONObject) {
     val input = ImageInput(json.getJSONObject("input"))
     val stages = json.getJSONArray("stages").objects().map(::Stage)
-    val thresholds = stages.mapNotNull { it.threshold }.toFloatArray()
+    val thresholds = stages.dropLast(1).map { it.threshold ?: Float.POSITIVE_INFINITY }.toFloatArray()
 }
 
 /** [exit]: the stage it left at, from 0; [labels]: class indices, row by row, [width] x [height]. */
@@ -105,6 +108,27 @@ class LabelFilter(private val frames: Int) {
     }
 }
 
+/**
+ * How long every entry took when it last ran: a stage is begun only where its answer will be there in time. What never ran
+ * is tried; a stage that was passed over is expected a little sooner the next time, so that one slow run does not shut it out.
+ */
+class Pace {
+    private val nanoseconds = mutableMapOf<String, Double>()
+
+    /** Run an entry and remember its time. */
+    fun <T> timed(entry: String, run: () -> T): T {
+        val begun = System.nanoTime()
+        return run().also { nanoseconds[entry] = (System.nanoTime() - begun).toDouble() }
+    }
+
+    /** Whether [entries] fit into the time that is left. */
+    fun allows(entries: List<String>, left: Long): Boolean {
+        if (entries.sumOf { nanoseconds[it] ?: 0.0 } <= left) return true
+        for (entry in entries) nanoseconds.computeIfPresent(entry) { _, taken -> taken * 0.98 }
+        return false
+    }
+}
+
 /** Not thread-safe: call it from one thread. Hashes are the app store's to check. */
 class Segmenter<Value>(private val folder: File, load: (File, JSONObject) -> Model<Value>) : AutoCloseable {
     val manifest: JSONObject = readManifest(folder)
@@ -113,6 +137,7 @@ class Segmenter<Value>(private val folder: File, load: (File, JSONObject) -> Mod
     private val temporal = manifest.optJSONObject("temporal") ?: JSONObject()
     private val exitMargin = temporal.optDouble("exit_margin", 0.0).toFloat()
     private val filter = LabelFilter(temporal.optInt("label_frames", 1))
+    private val pace = Pace()
     private var previous = 0 // the exit of the frame before; 0 asks for no margin anywhere
 
     override fun close() = model.close()
@@ -125,28 +150,31 @@ class Segmenter<Value>(private val folder: File, load: (File, JSONObject) -> Mod
 
     /**
      * The next frame. It leaves at the first exit whose confidence reaches its threshold; where the frame before went
-     * deeper than that exit, the manifest's exit margin more is asked.
+     * deeper than that exit, the manifest's exit margin more is asked. A stage that would not end within [deadline]
+     * nanoseconds of this call, by what it took the last time, is not begun: the answer is that of the exit before it.
      */
-    fun run(image: RgbImage): Result {
+    fun run(image: RgbImage, deadline: Long = NEVER): Result {
+        val begun = System.nanoTime()
         val wanted = ln(image.width.toDouble() / image.height)
         val resolution = resolutions.minByOrNull { abs(wanted - ln(it.input.width.toDouble() / it.input.height)) }!!
         val limits = FloatArray(resolution.thresholds.size) { resolution.thresholds[it] + if (it < previous) exitMargin else 0f }
-        val result = run(resolution, image, limits)
+        val result = run(resolution, image, limits) { if (deadline == NEVER) NEVER else deadline - (System.nanoTime() - begun) }
         previous = result.exit
         return Result(result.exit, result.confidences, filter.show(result.labels), result.width, result.height)
     }
 
-    private fun run(resolution: Resolution, image: RgbImage, limits: FloatArray): Result {
+    private fun run(resolution: Resolution, image: RgbImage, limits: FloatArray, left: () -> Long = { NEVER }): Result {
         val input = resolution.input
         var handedOn = model.image(input, image.resized(input.width, input.height))
         val confidences = mutableListOf<Float>()
         for ((n, stage) in resolution.stages.withIndex()) {
-            val outputs = model.run(stage.entry, handedOn)
-            val last = stage === resolution.stages.last()
-            if (!last) confidences += model.confidence(stage.entry, outputs[2])
-            if (last || confidences.last() >= limits[n]) {
-                val logits = outputs[if (last) 0 else 1]
-                val labels = model.labels(if (stage.finish == null) logits else model.run(stage.finish, logits)[0])
+            val taken = handedOn
+            val outputs = pace.timed(stage.entry) { model.run(stage.entry, taken) }
+            val next = resolution.stages.getOrNull(n + 1)
+            if (next != null) confidences += model.confidence(stage.entry, outputs[2])
+            if (next == null || confidences.last() >= limits[n] || !pace.allows(listOfNotNull(next.entry, next.finish), left())) {
+                val logits = outputs[if (next == null) 0 else 1]
+                val labels = model.labels(if (stage.finish == null) logits else pace.timed(stage.finish) { model.run(stage.finish, logits)[0] })
                 return Result(n, confidences, labels, input.width, input.height)
             }
             handedOn = outputs[0]
@@ -181,6 +209,9 @@ class Segmenter<Value>(private val folder: File, load: (File, JSONObject) -> Mod
     companion object {
         /** Newest schema of manifest.json that this code reads. */
         const val SCHEMA = 2
+
+        /** No deadline. */
+        const val NEVER = Long.MAX_VALUE
 
         private fun readManifest(folder: File): JSONObject {
             val file = File(folder, "manifest.json")

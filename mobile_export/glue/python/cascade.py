@@ -3,13 +3,14 @@
 """Reference cascade of a bundle in one file: numpy, Pillow and the bundle's runtime are all that it needs.
 
     python cascade.py --self-check             hold this machine's answers to the sample against the validated ones
-    python cascade.py IMAGE --output MASK.png  segment a photo
+    python cascade.py IMAGE --output MASK.png  segment a photo; --deadline-ms 20 takes the best answer by then
 
 The bundle is the folder that holds glue/python/cascade.py, or the one given by --bundle. In an app:
 
     segmenter = Segmenter(Path("deployment"))
     segmenter.self_check()                     # at the first start
     result = segmenter.run(rgb)                # uint8 [H, W, 3]; call it frame after frame, new_sequence() after a cut
+    result = segmenter.run(rgb, 0.02)          # the best answer within 20 ms of this call
 """
 
 import argparse
@@ -86,12 +87,20 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class Stage:
-    """Run `entry`, leave at `exit` if the confidence >= `threshold`; `finish` turns its logits into labels."""
+    """Run `entry`, leave at `exit` if the confidence >= `threshold`; `finish` turns its logits into labels.
+
+    `threshold`: none at the last stage, and at every stage of an anytime bundle, where only a deadline ends.
+    """
 
     entry: str
     exit: str
     threshold: float | None
     finish: str | None
+
+    @property
+    def limit(self) -> float:
+        """Least confidence to leave with before the last stage."""
+        return math.inf if self.threshold is None else self.threshold
 
 
 @dataclass(frozen=True)
@@ -435,26 +444,62 @@ class Result:
     host_ns: int
 
 
+class Pace:
+    """How long every entry took when it last ran: a stage is begun only where its answer will be there in time.
+
+    What never ran is tried. A stage that was passed over is expected a little sooner the next time, so that one slow
+    run does not shut it out.
+    """
+
+    EASE = 0.98
+
+    def __init__(self) -> None:
+        self._ns: dict[str, float] = {}
+
+    def run(self, runtime: Runtime, entry: str, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Run an entry and remember its time."""
+        begun = time.perf_counter_ns()
+        outputs = runtime.run(entry, inputs)
+        self._ns[entry] = time.perf_counter_ns() - begun
+        return outputs
+
+    def allows(self, entries: Sequence[str], left_ns: float) -> bool:
+        """Whether `entries` fit into the time that is left."""
+        if sum(self._ns.get(entry, 0.0) for entry in entries) <= left_ns:
+            return True
+        self._ns |= {entry: self._ns[entry] * self.EASE for entry in entries if entry in self._ns}
+        return False
+
+
 def run_stages(
-    runtime: Runtime, entries: Sequence[str], finish: Sequence[str], limits: Sequence[float], image: Array
+    runtime: Runtime,
+    entries: Sequence[str],
+    finish: Sequence[str],
+    limits: Sequence[float],
+    image: Array,
+    pace: Pace | None = None,
+    ends_ns: float = math.inf,
 ) -> Result:
-    """The loop of every host: the next stage runs while the confidence stays below its limit (float32).
+    """The loop of every host: the next stage runs while the confidence stays below its limit (float32), in time.
 
     `entries`: the stages; all but the last give (features, logits, confidence), the last one (labels,). `finish[n]`
-    turns the logits of stage n into labels; `finish` and `limits`: one a stage but the last.
+    turns the logits of stage n into labels; `finish` and `limits`: one a stage but the last. `ends_ns`: the deadline on
+    the clock of time.perf_counter_ns; the first stage runs in any case. `pace`: of the frames before.
     """
-    start = time.perf_counter_ns()
+    start, pace = time.perf_counter_ns(), pace or Pace()
     handed_on, confidences, position = image, [], 0
     for position, entry in enumerate(entries):
-        outputs = runtime.run(entry, (handed_on,))
+        outputs = pace.run(runtime, entry, (handed_on,))
         if position == len(entries) - 1:
             # A bundle of schema 1 has a finish for the last stage too.
             labels = outputs[0] if len(finish) < len(entries) else runtime.run(finish[position], outputs)[0]
             break
         handed_on, logits, stored = outputs
         confidences.append(real_confidence(stored, runtime.output_quantization(entry)[2]))
-        if np.float32(confidences[-1]) >= np.float32(limits[position]):
-            labels = runtime.run(finish[position], (logits,))[0]
+        sure = np.float32(confidences[-1]) >= np.float32(limits[position])
+        following = (entries[position + 1], *finish[position + 1 : position + 2])
+        if sure or not pace.allows(following, ends_ns - time.perf_counter_ns()):
+            labels = pace.run(runtime, finish[position], (logits,))[0]
             break
     return Result(position, tuple(confidences), labels, time.perf_counter_ns() - start)
 
@@ -502,6 +547,7 @@ class Segmenter:
         self.manifest = read_manifest(folder)
         self._runtime = open_runtime(folder / self.manifest.model, self.manifest.runtime, threads)
         self._filter = LabelFilter(self.manifest.temporal.label_frames)
+        self._pace = Pace()
         self._previous: int | None = None
 
     def new_sequence(self) -> None:
@@ -517,33 +563,36 @@ class Segmenter:
 
         return min(self.manifest.resolutions, key=stretch)
 
-    def run(self, rgb: Bytes) -> Result:
+    def run(self, rgb: Bytes, deadline: float = math.inf) -> Result:
         """Segment an RGB image uint8 [H, W, 3], the next frame of the sequence; labels are uint8 at the file's size.
 
         A frame leaves at the first exit whose confidence reaches its threshold; where the frame before went deeper
         than that exit, `exit_margin` more is asked. Limits only rise: no frame leaves less sure than was validated.
+        `deadline`: seconds from this call. A stage that would not end by then, by what it took the last time, is not
+        begun: the answer is that of the exit before it (of the first one at least).
 
         Raises:
             BundleError: not such an image.
         """
+        ends_ns = time.perf_counter_ns() + deadline * 1e9
         _check_image(rgb)
         resolution = self.choose(rgb.shape[1], rgb.shape[0])
-        result = self._run(resolution, rgb, self._limits(resolution))
+        result = self._run(resolution, rgb, self._limits(resolution), ends_ns)
         self._previous = result.exit
         return Result(result.exit, result.confidences, self._filter(_plain(result.labels)), result.host_ns)
 
     def _limits(self, resolution: Resolution) -> list[float]:
         margin = self.manifest.temporal.exit_margin
-        thresholds = [stage.threshold for stage in resolution.stages if stage.threshold is not None]
         return [
-            threshold + (margin if self._previous is not None and self._previous > n else 0.0)
-            for n, threshold in enumerate(thresholds)
+            stage.limit + (margin if self._previous is not None and self._previous > n else 0.0)
+            for n, stage in enumerate(resolution.stages[:-1])
         ]
 
-    def _run(self, resolution: Resolution, rgb: Bytes, limits: Sequence[float]) -> Result:
+    def _run(self, resolution: Resolution, rgb: Bytes, limits: Sequence[float], ends_ns: float = math.inf) -> Result:
         entries = [stage.entry for stage in resolution.stages]
         finish = [stage.finish for stage in resolution.stages if stage.finish is not None]
-        return run_stages(self._runtime, entries, finish, limits, store_image(rgb, resolution.input))
+        image = store_image(rgb, resolution.input)
+        return run_stages(self._runtime, entries, finish, limits, image, self._pace, ends_ns)
 
     def self_check(self) -> tuple[str, ...]:
         """Run the sample image to every exit and hold confidences and labels against the expected ones; says what held.
@@ -555,7 +604,7 @@ class Segmenter:
         if check is None:
             raise BundleError(f"bundle {self.folder} is of schema 1 and has no self-check: deploy again")
         rgb = read_image(self.folder / check.image)
-        as_deployed = self._run(resolution, rgb, [stage.threshold or 0.0 for stage in resolution.stages[:-1]])
+        as_deployed = self._run(resolution, rgb, [stage.limit for stage in resolution.stages[:-1]])
         if as_deployed.exit != check.exit:
             raise BundleError(f"self-check failed: the sample leaves at exit {as_deployed.exit}, not {check.exit}", 5)
         lines = [f"the sample leaves at {resolution.stages[check.exit].exit}, as expected"]
@@ -599,6 +648,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--bundle", type=Path, default=Path(__file__).resolve().parents[2], metavar="FOLDER")
     parser.add_argument("--output", type=Path, metavar="MASK.png", help="default: IMAGE with _mask.png")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--deadline-ms", type=float, default=math.inf, help="take the best answer by then")
     parser.add_argument("--self-check", action="store_true", help="hold this device against the validated answers")
     arguments = parser.parse_args(words)
     if arguments.image is None and not arguments.self_check:
@@ -608,16 +658,18 @@ def main(words: Sequence[str]) -> int:
         if arguments.self_check:
             print("\n".join(segmenter.self_check()))
         if arguments.image is not None:
-            _segment(segmenter, arguments.image, arguments.output)
+            _segment(segmenter, arguments.image, arguments.output, arguments.deadline_ms / 1e3)
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def _segment(segmenter: Segmenter, image: Path, output: Path | None) -> None:
+def _segment(segmenter: Segmenter, image: Path, output: Path | None, deadline: float) -> None:
     rgb = read_image(image)
-    result = segmenter.run(rgb)
+    if deadline < math.inf:
+        segmenter.run(rgb)  # what the stages take is learned by running them
+    result = segmenter.run(rgb, deadline)
     stage = segmenter.choose(rgb.shape[1], rgb.shape[0]).stages[result.exit]
     mask = mask_image(result.labels, segmenter.manifest.colors)
     file = output or image.with_name(f"{image.stem}_mask.png")

@@ -80,11 +80,36 @@ public struct LabelFilter {
   }
 }
 
+/// How long every entry took when it last ran: a stage is begun only where its answer will be there in time. What never ran
+/// is tried; a stage that was passed over is expected a little sooner the next time, so that one slow run does not shut it out.
+public struct Pace {
+  private var seconds: [String: Double] = [:]
+
+  /// Run an entry and remember its time.
+  public mutating func timed<T>(_ entry: String, _ run: () throws -> T) rethrows -> T {
+    let begun = Pace.now()
+    let outputs = try run()
+    seconds[entry] = Pace.now() - begun
+    return outputs
+  }
+
+  /// Whether `entries` fit into the time that is left, in seconds.
+  public mutating func allows(_ entries: [String], left: Double) -> Bool {
+    if entries.map({ seconds[$0] ?? 0 }).reduce(0, +) <= left { return true }
+    for entry in entries { seconds[entry]? *= 0.98 }
+    return false
+  }
+
+  /// Seconds of a clock that nobody sets.
+  public static func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) / 1e9 }
+}
+
 /// Not thread-safe: call it from one queue. Hashes are the app store's to check.
 public final class Segmenter<M: Model> {
   public let manifest: Manifest
   private let folder: URL, model: M, resolutions: [Manifest.Resolution], exitMargin: Float
   private var filter: LabelFilter
+  private var pace = Pace()
   private var previous = 0  // the exit of the frame before; 0 asks for no margin anywhere
 
   public init(folder: URL, open: (URL, Manifest) throws -> M) throws {
@@ -114,31 +139,33 @@ public final class Segmenter<M: Model> {
   }
 
   /// The next frame. It leaves at the first exit whose confidence reaches its threshold; where the frame before went
-  /// deeper than that exit, the manifest's exit margin more is asked.
-  public func run(_ image: RgbImage) throws -> Result {
+  /// deeper than that exit, the manifest's exit margin more is asked. A stage that would not end within `deadline` seconds
+  /// of this call, by what it took the last time, is not begun: the answer is that of the exit before it.
+  public func run(_ image: RgbImage, deadline: Double = .infinity) throws -> Result {
+    let ends = Pace.now() + deadline
     let wanted = log(Double(image.width) / Double(image.height))
     func stretch(_ one: Manifest.Resolution) -> Double { abs(wanted - log(Double(one.input.width) / Double(one.input.height))) }
     let resolution = resolutions.min { stretch($0) < stretch($1) }!
     let limits = thresholds(resolution).enumerated().map { $1 + ($0 < previous ? exitMargin : 0) }
-    let result = try run(resolution, image, limits)
+    let result = try run(resolution, image, limits, ends: ends)
     previous = result.exit
     return Result(
       exit: result.exit, confidences: result.confidences, labels: filter.show(result.labels), width: result.width, height: result.height)
   }
 
-  private func thresholds(_ resolution: Manifest.Resolution) -> [Float] { resolution.stages.compactMap(\.threshold) }
+  private func thresholds(_ resolution: Manifest.Resolution) -> [Float] { resolution.stages.dropLast().map { $0.threshold ?? .infinity } }
 
-  private func run(_ resolution: Manifest.Resolution, _ image: RgbImage, _ limits: [Float]) throws -> Result {
+  private func run(_ resolution: Manifest.Resolution, _ image: RgbImage, _ limits: [Float], ends: Double = .infinity) throws -> Result {
     let input = resolution.input
     var handedOn = try model.image(image.resized(width: input.width, height: input.height), for: input)
     var confidences: [Float] = []
     for (n, stage) in resolution.stages.enumerated() {
-      let outputs = try model.run(stage.entry, handedOn)
-      let last = n == resolution.stages.count - 1
-      if !last { confidences.append(try model.confidence(outputs[2])) }
-      if last || confidences[n] >= limits[n] {
-        let logits = outputs[last ? 0 : 1]
-        let labels = try model.labels(stage.finish.map { try model.run($0, logits)[0] } ?? logits)
+      let outputs = try pace.timed(stage.entry) { try model.run(stage.entry, handedOn) }
+      let next = n + 1 < resolution.stages.count ? resolution.stages[n + 1] : nil
+      if next != nil { confidences.append(try model.confidence(outputs[2])) }
+      if next == nil || confidences[n] >= limits[n] || !pace.allows([next!.entry] + (next!.finish.map { [$0] } ?? []), left: ends - Pace.now()) {
+        let logits = outputs[next == nil ? 0 : 1]
+        let labels = try model.labels(stage.finish.map { finish in try pace.timed(finish) { try model.run(finish, logits)[0] } } ?? logits)
         return Result(exit: n, confidences: confidences, labels: labels, width: input.width, height: input.height)
       }
       handedOn = outputs[0]

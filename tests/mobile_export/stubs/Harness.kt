@@ -26,6 +26,8 @@ fun main(words: Array<String>) {
         segmenter.run(sample).exit
     }
     println("exits " + exits.joinToString(" "))
+    scripted.next = .09f
+    println("deadline ${segmenter.run(sample, 0).exit} ${segmenter.run(sample).exit}")
     scripted.next = .12f
     println(runCatching { segmenter.selfCheck() }.fold({ "passed" }, { if (it is BundleException) "refused" else it.toString() }))
 }
