@@ -25,7 +25,9 @@ fun main(words: Array<String>) {
         scripted.next = it
         segmenter.run(sample).exit
     }
+    val last = segmenter.run(sample)
     println("exits " + exits.joinToString(" "))
+    println("labels ${last.width}x${last.height}")
     scripted.next = .12f
     println(runCatching { segmenter.selfCheck() }.fold({ "passed" }, { if (it is BundleException) "refused" else it.toString() }))
 }

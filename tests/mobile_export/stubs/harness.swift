@@ -29,5 +29,7 @@ let exits = try [0.12, 0.09, 0.11, 0.09, 0.11, 0.16, 0.11, 0.12, 0.09].map { (co
   return String(try segmenter.run(sample).exit)
 }
 print("exits", exits.joined(separator: " "))
+let last = try segmenter.run(sample)
+print("labels \(last.width)x\(last.height)")
 scripted.next = 0.12
 do { print(try segmenter.selfCheck().isEmpty ? "empty" : "passed") } catch is BundleError { print("refused") }
