@@ -111,22 +111,20 @@ def test_run_gives_the_expected_mask(
 def test_a_deployment_of_frames_resizes_them_in_the_graph(
     cpu: Ran, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    ran = deployed(
-        environment, tmp_path / "frames", "pixel7-cpu", "--setting", "adaptive", "--max-drop", "1pp", "--frame", "128x192"
-    )
+    words = ("--setting", "adaptive", "--max-drop", "1pp", "--frame", "128x192")
+    ran = deployed(environment, tmp_path / "frames", "pixel7-cpu", *words)
     bundle, taken = ran.run / "deployment", ran.result["input"]
     assert {row["stage"] for row in ran.result["reused"]} >= {"training", "profiling"}
     assert (taken["size"], taken["labels_size"], taken["dtype"]) == ([192, 128], [64, 64], "uint8")
     assert {Image.open(bundle / name).size for name in ("sample.png", "self_check/sample.ppm")} == {(128, 192)}
     assert Image.open(bundle / "expected.png").size == (64, 64)
     first = ran.result["artifact"]["entries"][0]["operators"]
-    assert [op["kind"] for op in first if not op["delegated"]][0] == "to_dim_order_copy"
+    assert next(op["kind"] for op in first if not op["delegated"]) == "to_dim_order_copy"
     assert any(op["kind"] == "depthwise_convolution" and op["delegated"] for op in first[:4])
     assert accuracy(ran, "shipped file, run on every image", "test") == pytest.approx(
         accuracy(ran, "deployment", "test"), abs=0.002
     )
-    words = ("run", str(bundle), str(bundle / "sample.png"), "--output", str(tmp_path / "mask.png"))
-    pipeline(environment, *words)
+    pipeline(environment, "run", str(bundle), str(bundle / "sample.png"), "--output", str(tmp_path / "mask.png"))
     with Image.open(tmp_path / "mask.png") as mask, Image.open(bundle / "expected.png") as expected:
         assert mask.resize((64, 64), Image.Resampling.NEAREST).tobytes() == expected.tobytes()
     pipeline(environment, "run", str(bundle), "--self-check")
