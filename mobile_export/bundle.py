@@ -50,7 +50,7 @@ class Bundle:
         return self.folder / self.manifest.artifact.path
 
     def sample_image(self) -> npt.NDArray[np.uint8]:
-        """The sample image, uint8 [H, W, 3] RGB, at the network's size."""
+        """The sample image, uint8 [H, W, 3] RGB, of the first stage's size."""
         return _pixels(self.folder / SAMPLE)
 
     def expected_labels(self) -> npt.NDArray[np.uint8]:

@@ -20,8 +20,8 @@ class BytesIn(nn.Module):
         return outputs
 
 
-def takes_bytes(program: Program) -> Program:
-    """`program`, whose one input is an image float32 [1, 3, H, W], with that image as uint8 [1, H, W, 3] instead.
+def image_of(program: Program) -> TensorSpec:
+    """The one input of `program`, an image float32 [1, 3, H, W].
 
     Raises:
         InputError: it takes something else.
@@ -29,6 +29,16 @@ def takes_bytes(program: Program) -> Program:
     spec = program.inputs[0]
     if len(program.inputs) != 1 or len(spec.shape) != 4 or spec.shape[1] != 3 or spec.dtype != "float32":
         raise InputError(f"program {program.name!r} takes no image float32 [1, 3, H, W]: it can't take RGB bytes")
+    return spec
+
+
+def takes_bytes(program: Program) -> Program:
+    """`program`, whose one input is an image float32 [1, 3, H, W], with that image as uint8 [1, H, W, 3] instead.
+
+    Raises:
+        InputError: it takes something else.
+    """
+    spec = image_of(program)
     count, channels, height, width = spec.shape
     image = TensorSpec(spec.name, (count, height, width, channels), "uint8")
     return Program(program.name, BytesIn(program.module).eval(), (image,), program.outputs)

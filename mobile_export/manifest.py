@@ -12,7 +12,8 @@ from device_profiler.workload import CascadePlan
 from mobile_export.artifact import Artifact, Quantization
 
 SCHEMA = 2
-"""2 adds what the reference code of a bundle obeys: resolutions, temporal, self_check, mean and std of the input."""
+"""2 adds what the reference code of a bundle obeys: resolutions, temporal, self_check, mean and std of the input, the
+labels' own size."""
 
 
 class SegmentationClass(msgspec.Struct, frozen=True):
@@ -28,7 +29,8 @@ class ImageInput(msgspec.Struct, frozen=True):
     `low`, `high`: real values of black and white; then `mean` is subtracted and by `std` divided, by channel: 0 and 1
     where normalisation is inside the network. `quantization`: how that value is stored; with scale 1 and zero point
     -128 a stored byte is the RGB byte minus 128. `resize`: "triangle" is the triangle filter, widened when shrinking
-    (Pillow's BILINEAR), the image's shape not kept.
+    (Pillow's BILINEAR), the image's shape not kept. `labels_size` (height, width): of the label map, null where it is
+    `size`; they differ where the graph itself resizes the image.
     """
 
     size: tuple[int, int]
@@ -41,6 +43,7 @@ class ImageInput(msgspec.Struct, frozen=True):
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     resize: Literal["triangle"] = "triangle"
+    labels_size: tuple[int, int] | None = None
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -105,7 +108,7 @@ class ExpectedAnswer(msgspec.Struct, frozen=True):
 class SelfCheck(msgspec.Struct, frozen=True):
     """What an app holds its phone against at the first start: the sample image, run to every exit in turn.
 
-    `image` names a PPM file of the network's size; `exit`: the exit that it takes as deployed, its confidences further
+    `image` names a PPM file of the input's `size`; `exit`: the exit that it takes as deployed, its confidences further
     from the thresholds than `confidence_tolerance`. `label_agreement`: the least share of equal labels.
     """
 

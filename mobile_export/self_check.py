@@ -21,7 +21,7 @@ LABEL_AGREEMENT = 0.99
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """An image uint8 [H, W, 3] RGB at the network's size; `answers[n]`: the deployment's when it leaves at exit n."""
+    """An image uint8 [H, W, 3] RGB of the input's size; `answers[n]`: the deployment's when it leaves at exit n."""
 
     image: npt.NDArray[np.uint8]
     exit: int

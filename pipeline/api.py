@@ -71,6 +71,7 @@ def deploy(
     risk_method: RiskMethod | None = None,
     max_int8_drop: str | None = None,
     input: InputForm | None = None,
+    frame: str | None = None,
     exit_margin: float | None = None,
     label_frames: int | None = None,
     device: str | None = None,
@@ -120,6 +121,7 @@ class DeployOptions(TypedDict, total=False):
     risk_method: RiskMethod | None
     max_int8_drop: str | None
     input: InputForm | None
+    frame: str | None
     exit_margin: float | None
     label_frames: int | None
     device: str | None

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -19,14 +20,22 @@ MOST_FRAMES = 60
 class AppOptions:
     """`input`: None takes the runtime's own form; the others see `Temporal` of the manifest.
 
-    Raises InputError where a margin is no share or frames are no count.
+    `frame`: (height, width) of the camera's frame where the graph resizes it; its bytes are RGB, so `input` is uint8.
+
+    Raises InputError where a margin is no share, frames are no count, or a frame is asked for in another form.
     """
 
     input: InputForm | None = None
     exit_margin: float = 0.0
     label_frames: int = 1
+    frame: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
+        if self.frame and self.input != "uint8":
+            raise InputError(
+                f"--frame {self.frame[1]}x{self.frame[0]} takes RGB bytes, which --input {self.input} rules out: leave "
+                "one of the two out"
+            )
         if not (math.isfinite(self.exit_margin) and 0 <= self.exit_margin < 1):
             raise InputError(f"--exit-margin {self.exit_margin} is added to a confidence: between 0 and 1, as in 0.02")
         if not 1 <= self.label_frames <= MOST_FRAMES:
@@ -39,6 +48,10 @@ def add_app_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--input", choices=INPUT_FORMS,
         help="the first stage takes float32 planes, or RGB bytes as a camera gives them (default: the runtime's own)",
+    )
+    group.add_argument(
+        "--frame", metavar="WIDTHxHEIGHT",
+        help="the first stage takes RGB frames of this size, whole multiples of the network's, and resizes them itself",
     )
     group.add_argument(
         "--exit-margin", type=float, default=0.0, metavar="CONFIDENCE",
@@ -56,9 +69,30 @@ def app_options_from(arguments: argparse.Namespace, target: "Target") -> AppOpti
     Raises:
         InputError: a value out of range, or an input that the target's runtime does not take.
     """
-    options = AppOptions(arguments.input, arguments.exit_margin, arguments.label_frames)
+    frame = parse_frame(arguments.frame)
+    form: InputForm | None = "uint8" if frame and not arguments.input else arguments.input
+    options = AppOptions(form, arguments.exit_margin, arguments.label_frames, frame)
+    if frame and not _takes_bytes(target):
+        raise InputError(
+            f"--frame goes with executorch fp32, {target.name} is {target.runtime} {target.precision}: leave --frame "
+            "out, the reference code resizes"
+        )
     check_input(options.input, target)
     return options
+
+
+def parse_frame(text: str | None) -> tuple[int, int] | None:
+    """'1280x720' -> (720, 1280), that is (height, width).
+
+    Raises:
+        InputError: not two numbers.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match:
+        raise InputError(f"--frame {text!r} is no size: write WIDTHxHEIGHT in pixels, as in 512x512")
+    return int(match[2]), int(match[1])
 
 
 def check_input(form: InputForm | None, target: "Target") -> None:
@@ -68,9 +102,13 @@ def check_input(form: InputForm | None, target: "Target") -> None:
         InputError: the target's runtime does not take it.
     """
     planes = target.precision == "fp32" or target.runtime == "executorch"
-    taken = {None: True, "float32": planes, "uint8": (target.runtime, target.precision) == ("executorch", "fp32")}
+    taken = {None: True, "float32": planes, "uint8": _takes_bytes(target)}
     if not taken[form]:
         raise InputError(
             f"{target.name} ({target.runtime} {target.precision}) takes its image as the manifest says (litert int8: "
             f"RGB bytes minus 128), not as --input {form}, which goes with executorch fp32: leave --input out"
         )
+
+
+def _takes_bytes(target: "Target") -> bool:
+    return (target.runtime, target.precision) == ("executorch", "fp32")

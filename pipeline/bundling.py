@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from device_profiler.errors import VerificationError
 from device_profiler.measurement import DeviceIdentity, Measurement
-from mobile_export.artifact import Artifact
 from mobile_export.bundle import Bundle, write_bundle
 from mobile_export.manifest import (
     Accuracy,
@@ -35,7 +34,7 @@ from pipeline.exact_search.evaluate import answering, routed_overlap
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.network import Network
 from pipeline.proof import Proof
-from pipeline.shipping import Shipment, stored_image
+from pipeline.shipping import Shipment, stored_image, taken_image, taken_size
 from pipeline.workspace import Workspace
 
 SplitTold = Literal["search", "test"]
@@ -72,7 +71,7 @@ def make_bundle(
         setting=_setting(winner),
         policy=network.policy,
         classes=_classes(network),
-        input=_image_input(artifact, spec.size),
+        input=_image_input(shipment, spec.size),
         stages=_stages(winner, spec.exit_names, proof),
         latency=_latency(winner, reference, single, identity),
         accuracy=_accuracies(winner, reference, single, statistics, proof),
@@ -121,7 +120,7 @@ def _sample(shipment: Shipment, test: Split, proof: Proof) -> Sample:
     artifact, plan = shipment.artifact, shipment.plan
     index = sample_index(proof.answers.confidences, plan.thresholds, CONFIDENCE_TOLERANCE[artifact.precision])
     stored = stored_image(artifact, plan, test, index)
-    sample = make_sample(shipment.file, artifact.runtime, plan, test[index].image, stored)
+    sample = make_sample(shipment.file, artifact.runtime, plan, taken_image(artifact, plan, test, index), stored)
     if sample.exit != proof.answers.exits[index]:
         raise VerificationError(
             f"test image {index} leaves at exit {sample.exit}, but at {proof.answers.exits[index]} in the proof: the "
@@ -149,9 +148,16 @@ def _classes(network: Network) -> tuple[SegmentationClass, ...]:
     return tuple(SegmentationClass(name, color) for name, color in zip(classes.names, classes.colors, strict=True))
 
 
-def _image_input(artifact: Artifact, size: tuple[int, int]) -> ImageInput:
-    port = artifact.entries[0].inputs[0]
-    return ImageInput(size=size, layout=port.layout or "NCHW", dtype=port.spec.dtype, quantization=port.quantization)
+def _image_input(shipment: Shipment, size: tuple[int, int]) -> ImageInput:
+    artifact = shipment.artifact
+    port, taken = artifact.entries[0].inputs[0], taken_size(artifact, shipment.plan)
+    return ImageInput(
+        size=taken,
+        layout=port.layout or "NCHW",
+        dtype=port.spec.dtype,
+        quantization=port.quantization,
+        labels_size=None if taken == size else size,
+    )
 
 
 def _stages(winner: TimedWhole, exit_names: Sequence[str], proof: Proof) -> tuple[Stage, ...]:

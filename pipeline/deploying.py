@@ -7,6 +7,7 @@ from dataclasses import replace
 import msgspec
 
 from device_profiler.prediction import DeviceModel, load_model
+from mobile_export.frame_size import whole_multiples
 from mobile_export.manifest import MixedPrecision
 from mobile_export.self_check import leaving_at
 from pipeline.bundling import make_bundle
@@ -29,6 +30,7 @@ from pipeline.profiling import Profile
 from pipeline.proof import prove
 from pipeline.quantized_run import int8_statistics
 from pipeline.reporting import write_reports
+from pipeline.seen import as_seen
 from pipeline.shipping import Bench
 from pipeline.wholes import best_whole, measuring
 from pipeline.workspace import Workspace
@@ -58,6 +60,8 @@ def deploy(request: DeployRequest, workspace: Workspace, open_phone: OpenPhone =
     with open_phone(request) as phone:
         _warn(phone, request, workspace)
         network = prepare_network(request.network, workspace)
+        if request.app.frame:
+            whole_multiples(request.app.frame, network.spec.size)
         if request.promise:
             check_enough(len(network.source.certify), request.promise)
         learned = _learn(network, request, phone, workspace)
@@ -65,6 +69,7 @@ def deploy(request: DeployRequest, workspace: Workspace, open_phone: OpenPhone =
         bench = Bench(
             learned.model, learned.checkpoint, network.policy, request.target, network.source.train,
             network.source.test, workspace, request.app.input, learned.mixed.names if learned.mixed else (),
+            request.app.frame,
         )
         measure = measuring(bench, phone, learned.statistics, learned.table, request.objective.deadlines_ns)
         winner = best_whole(measure, learned.statistics.search, learned.table, decision, request.objective)
@@ -156,12 +161,14 @@ def _statistics(
     float_layers: tuple[str, ...],
     workspace: Workspace,
 ) -> SplitStatistics:
-    """Of the network as it ships: the int8 stages, chained, where the target is int8."""
+    """Of the network as it ships: the int8 stages, chained, where the target is int8; on frames where it takes them."""
     splits: tuple[SplitName, ...] = ("search", "test", "certify") if request.promise else ("search", "test")
     if request.target.precision != "fp32":
         return SplitStatistics(
             *int8_statistics(network, checkpoint, model, request.target, splits, workspace, float_layers)
         )
+    if request.app.frame:
+        network = replace(network, source=as_seen(network.source, request.app.frame, workspace))
     return SplitStatistics(*(float_statistics(network, checkpoint, model, split, workspace) for split in splits))
 
 

@@ -17,7 +17,7 @@ from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import MultiExitModel
 from pipeline.policy import Finish
 from pipeline.run_report import Example, ExampleStep, encode_confidence, encode_labels, encode_photo
-from pipeline.shipping import Shipment, stored_image
+from pipeline.shipping import Shipment, network_image, stored_image
 
 PER_EXIT = 3
 
@@ -92,9 +92,9 @@ class _Network:
     best: tuple[int, ...]
 
     @torch.inference_mode()
-    def logits(self, sample: Sample) -> list[list[torch.Tensor]]:
-        """Logits [1, C, h, w] by exit and head."""
-        found: list[list[torch.Tensor]] = self.model(to_images(sample.image[None]))
+    def logits(self, image: NDArray[np.uint8]) -> list[list[torch.Tensor]]:
+        """Logits [1, C, h, w] by exit and head, of an image uint8 [H, W, 3]."""
+        found: list[list[torch.Tensor]] = self.model(to_images(image[None]))
         return found
 
     def labels(self, logits: torch.Tensor) -> Array:
@@ -108,7 +108,7 @@ def _example(deployment: Deployment, shipped: _Shipped, network: _Network, index
     sample, ignore = source.test[index], source.classes.ignore
     left = int(deployment.proof.answers.exits[index])
     said = shipped.say(stored_image(shipment.artifact, shipment.plan, source.test, index), left)
-    logits = network.logits(sample)
+    logits = network.logits(network_image(shipment.artifact, shipment.plan, source.test, index))
     return Example(
         name=sample.id,
         photo=encode_photo(sample.image),

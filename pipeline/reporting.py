@@ -95,6 +95,7 @@ class _Facts:
             form=d.identity.properties.get("ro.mess.form", "network" if ":" in d.identity.address else "USB"),
             backbone=self.spec.backbone,
             input_size=self.spec.size,
+            frame_size=d.request.app.frame,
             policy=network.policy,
             data=self._data(),
             exits=self.spec.exit_names,

@@ -16,17 +16,19 @@ from device_profiler.measurement import Measurement
 from device_profiler.protocol import protocol_version
 from device_profiler.targets import Target
 from device_profiler.workload import Array, CascadePlan
-from mobile_export.artifact import Artifact
+from mobile_export.artifact import Artifact, Port
 from mobile_export.boundary import to_stored
 from mobile_export.camera_input import takes_bytes
 from mobile_export.export_worker import export_in_worker
 from mobile_export.exporters import Calibration, toolchain
+from mobile_export.frame_images import frame_of, shrunk
+from mobile_export.frame_input import takes_frames
 from mobile_export.parity import check_parity
 from mobile_export.program import Program
 from mobile_export.session import HostSession
 from pipeline.app_options import InputForm
 from pipeline.checkpoint import Checkpoint
-from pipeline.data.source import Split
+from pipeline.data.source import Bytes, Size, Split
 from pipeline.evaluation import to_images
 from pipeline.exact_search.configuration import Configuration
 from pipeline.model import ModelSpec, MultiExitModel
@@ -55,7 +57,10 @@ class Shipment:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """What exporting and timing configurations of one trained network for one target needs."""
+    """What exporting and timing configurations of one trained network for one target needs.
+
+    `frame`: the size of the camera's frames where the file takes them whole; `input` is then uint8.
+    """
 
     model: MultiExitModel
     checkpoint: Checkpoint
@@ -66,6 +71,7 @@ class Bench:
     workspace: Workspace
     input: InputForm | None = None
     float_layers: tuple[str, ...] = ()
+    frame: Size | None = None
 
     def ship_all(self, configurations: Sequence[Configuration]) -> tuple[Shipment, ...]:
         """Every configuration shipped, in their order; exports go `EXPORTS_AT_ONCE` at a time.
@@ -105,6 +111,7 @@ class Bench:
             graph_code(),
             PARITY_IMAGES,
             *([self.input] if self.input == "uint8" else []),
+            *([self.frame] if self.frame else []),
             *([self.float_layers] if self.float_layers else []),
         )
         folder = self.workspace.kept("shipments", key)
@@ -124,12 +131,14 @@ class Bench:
 
     def _export(self, programs: tuple[Program, ...], file: Path) -> Artifact:
         calibration = self._calibration(programs) if self.target.precision == "int8" else None
+        if self.frame:
+            programs = (takes_frames(programs[0], self.frame), *programs[1:])
         exported = (takes_bytes(programs[0]), *programs[1:]) if self.input == "uint8" else programs
         artifact = export_in_worker(
             self.target.runtime, exported, file, precision=self.target.precision, calibration=calibration
         )
-        images = evenly(self.test, PARITY_IMAGES)
-        samples = [chain_inputs(programs, images[i : i + 1]) for i in range(len(images))]
+        images = evenly(self.test, PARITY_IMAGES, self.frame)
+        samples = [chain_inputs(programs, image[None]) for image in images]
         by_entry = {program.name: [sample[program.name] for sample in samples] for program in programs}
         report = check_parity(msgspec.structs.replace(artifact, path=str(file)), by_entry)
         return msgspec.structs.replace(artifact, path=file.name, parity=report)
@@ -245,16 +254,46 @@ def chain_inputs(
     return found
 
 
-def evenly(split: Split, count: int) -> NDArray[np.float32]:
-    """`count` images (or all there are) [N, 3, H, W] in 0..255, spread over a split."""
+def evenly(split: Split, count: int, frame: Size | None = None) -> NDArray[np.float32]:
+    """`count` images (or all there are) [N, 3, H, W] in 0..255, spread over a split; enlarged to frames of a size."""
     chosen = np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)
-    images: NDArray[np.float32] = to_images(np.stack([split[int(i)].image for i in chosen])).numpy()
-    return images
+    images = [split[int(i)].image for i in chosen]
+    planes: NDArray[np.float32] = to_images(
+        np.stack([frame_of(image, frame) if frame else image for image in images])
+    ).numpy()
+    return planes
 
 
 def stored_image(artifact: Artifact, plan: CascadePlan, split: Split, index: int) -> Array:
     """One image of a split as the first stage takes it."""
-    return to_stored(artifact.entry(plan.stages[0]).inputs[0], to_images(split[index].image[None]).numpy())
+    taken = taken_image(artifact, plan, split, index)
+    return to_stored(_image_port(artifact, plan), to_images(taken[None]).numpy())
+
+
+def taken_image(artifact: Artifact, plan: CascadePlan, split: Split, index: int) -> Bytes:
+    """One image of a split as uint8 RGB [H, W, 3] of the size that the first stage takes: a frame where it resizes.
+
+    Splits hold images of the network's size: see `frame_images.frame_of` for how a frame is made of one.
+    """
+    image, size = split[index].image, taken_size(artifact, plan)
+    return image if image.shape[:2] == size else frame_of(image, size)
+
+
+def network_image(artifact: Artifact, plan: CascadePlan, split: Split, index: int) -> Bytes:
+    """The same image as the network behind the first stage's resize is handed it, of the network's size."""
+    taken, (height, width, _) = taken_image(artifact, plan, split, index), split[index].image.shape
+    return taken if taken.shape[:2] == (height, width) else shrunk(taken, (height, width))
+
+
+def taken_size(artifact: Artifact, plan: CascadePlan) -> Size:
+    """Height and width of the image that the first stage takes."""
+    port = _image_port(artifact, plan)
+    shape = port.spec.shape[1:3] if port.layout == "NHWC" else port.spec.shape[2:4]
+    return shape[0], shape[1]
+
+
+def _image_port(artifact: Artifact, plan: CascadePlan) -> Port:
+    return artifact.entry(plan.stages[0]).inputs[0]
 
 
 def _title(configuration: Configuration) -> str:

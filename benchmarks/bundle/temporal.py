@@ -75,8 +75,11 @@ class Frame:
     box: tuple[float, float, float, float]
 
 
-def film(scene: Bytes, mask: Bytes, size: Size, frames: int, seed: int) -> Iterator[Frame]:
-    """A camera that pans in a circle and breathes over a scene [H, W, 3] with its mask [H, W]."""
+def film(scene: Bytes, mask: Bytes, size: Size, labels: Size, frames: int, seed: int) -> Iterator[Frame]:
+    """A camera that pans in a circle and breathes over a scene [H, W, 3] with its mask [H, W].
+
+    `size`, `labels`: of the frames' images and masks.
+    """
     generator = np.random.default_rng(seed)
     height, width = scene.shape[:2]
     for n in range(frames):
@@ -86,7 +89,7 @@ def film(scene: Bytes, mask: Bytes, size: Size, frames: int, seed: int) -> Itera
         box = ((x - half) * width, (y - half) * height, (x + half) * width, (y + half) * height)
         shown = Image.fromarray(scene).resize(size[::-1], Image.Resampling.BILINEAR, box)
         noisy = np.asarray(shown) + generator.normal(0, NOISE, (*size, 3))
-        cut = Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST, box)
+        cut = Image.fromarray(mask).resize(labels[::-1], Image.Resampling.NEAREST, box)
         yield Frame(np.rint(noisy).clip(0, 255).astype(np.uint8), np.asarray(cut), box)
 
 
@@ -170,10 +173,11 @@ def measure(folder: Path, scenes: int, frames: int) -> Record:
     """All settings of one bundle."""
     bundle = read_bundle(folder)
     manifest = bundle.manifest
-    height, width = manifest.input.size
+    size, labels = manifest.input.size, manifest.input.labels_size or manifest.input.size
+    height, width = size
     source: DataSource = load_source("sample", size=(2 * height, 2 * width), area=4 * height * width, amounts=AMOUNTS)
     filmed = [
-        list(film(source.test[n].image, source.test[n].mask, (height, width), frames, seed=n)) for n in range(scenes)
+        list(film(source.test[n].image, source.test[n].mask, size, labels, frames, seed=n)) for n in range(scenes)
     ]
     segmenter = Segmenter(folder)
     settings = []

@@ -52,6 +52,10 @@ def handle(arguments: argparse.Namespace) -> int:
     app, max_int8_drop = app_options_from(arguments, target), max_int8_drop_from(arguments, target)
     quiet_vendors(arguments.verbose)
     request = network_request(arguments)
+    if app.frame and request.size:
+        from mobile_export.frame_size import whole_multiples
+
+        whole_multiples(app.frame, request.size)
     from pipeline.cli.output import emit
     from pipeline.cli.parser import resolved_options, write_options
     from pipeline.deploying import result_json, result_lines

@@ -104,7 +104,9 @@ class RunReport(Row, frozen=True, kw_only=True):
     form: str
     backbone: str
     input_size: tuple[int, int]
-    """(height, width) in pixels."""
+    """Of the network, (height, width) in pixels."""
+    frame_size: tuple[int, int] | None = None
+    """Of the camera's frame, where the graph resizes it."""
     policy: str
     data: DataFacts
     exits: tuple[str, ...]

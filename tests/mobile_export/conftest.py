@@ -13,6 +13,9 @@ from mobile_export import executorch_xnnpack
 from mobile_export.artifact import Artifact
 from mobile_export.boundary import to_stored
 from mobile_export.bundle import Bundle, write_bundle
+from mobile_export.camera_input import takes_bytes
+from mobile_export.frame_images import frame_of
+from mobile_export.frame_input import takes_frames
 from mobile_export.manifest import (
     Accuracy,
     ImageInput,
@@ -25,6 +28,8 @@ from mobile_export.manifest import (
 )
 from mobile_export.self_check import Sample, make_sample
 
+FRAME = (128, 192)
+"""Height and width of the camera's frames that `frame_bundle` takes: twice and three times the network's."""
 COLOURS = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0))
 
 
@@ -91,6 +96,26 @@ def pte_int8_artifact(converted: Converted, tmp_path_factory: pytest.TempPathFac
 def pte_bundle(manifest: Manifest, pte_artifact: Artifact, tmp_path: Path) -> Bundle:
     """The same cascade for ExecuTorch."""
     return executorch_bundle(manifest, pte_artifact, "pixel7-cpu", tmp_path / "pte" / "deployment")
+
+
+@pytest.fixture(scope="session")
+def frame_artifact(converted: Converted, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The same cascade, the first stage of which takes a camera's frame."""
+    first, *others = converted.programs
+    file = tmp_path_factory.mktemp("artifact") / "cascade.pte"
+    return executorch_xnnpack.export([takes_bytes(takes_frames(first, FRAME)), *others], file)
+
+
+@pytest.fixture
+def frame_bundle(manifest: Manifest, frame_artifact: Artifact, tmp_path: Path) -> Bundle:
+    """The cascade that takes frames: labels are smaller than the image."""
+    own = msgspec.structs.replace(
+        manifest, artifact=frame_artifact, target=find_target("pixel7-cpu"),
+        input=ImageInput(FRAME, "NHWC", "uint8", labels_size=(64, 64)),
+    )
+    pixels = frame_of(images(1, seed=7)[0].transpose(1, 2, 0).astype(np.uint8), FRAME)
+    made = make_sample(Path(frame_artifact.path), "executorch", own.plan, pixels, pixels[None])
+    return write_bundle(tmp_path / "frames" / "deployment", own, Path(frame_artifact.path), made)
 
 
 @pytest.fixture

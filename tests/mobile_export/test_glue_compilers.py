@@ -57,7 +57,9 @@ def kotlin_home() -> Path:
     return home / "package"
 
 
-def test_kotlin_compiles_and_computes_as_python(kotlin_home: Path, bundle: Bundle, tmp_path: Path) -> None:
+def test_kotlin_compiles_and_computes_as_python(
+    kotlin_home: Path, bundle: Bundle, frame_bundle: Bundle, tmp_path: Path
+) -> None:
     if not debian.available():
         pytest.skip("Android's org.json is a Debian package")
     place = debian.fetch(["libandroid-json-org-java"], suite="bookworm", dependencies=False)
@@ -69,7 +71,8 @@ def test_kotlin_compiles_and_computes_as_python(kotlin_home: Path, bundle: Bundl
     path = f"{json_jar}:{stubs}"
     run([*compiler, "-Werror", "-no-reflect", "-kotlin-home", kotlin_home, "-cp", path, "-d", classes, *sources])
     path = f"{classes}:{path}:{kotlin_home}/lib/kotlin-stdlib.jar"
-    check(["java", "-cp", path, "messdeploy.HarnessKt"], bundle, tmp_path)
+    for one in (bundle, frame_bundle):
+        check(["java", "-cp", path, "messdeploy.HarnessKt"], one, tmp_path)
     assert close(tmp_path / "frame.rgb", rgb_from_nv21(frame(), (48, 64)))
 
 
@@ -106,12 +109,13 @@ def test_swift_type_checks(swift: Swift, library: str, tmp_path: Path) -> None:
     run([*swift.command, "-typecheck", *flags, *warnings, "-I", tmp_path, "-module-name", "Glue", *sources])
 
 
-def test_swift_computes_as_python(swift: Swift, bundle: Bundle, tmp_path: Path) -> None:
+def test_swift_computes_as_python(swift: Swift, bundle: Bundle, frame_bundle: Bundle, tmp_path: Path) -> None:
     parts = [GLUE / "swift" / "Bundle.swift", GLUE / "swift" / "Camera.swift", HERE / "stubs" / "harness.swift"]
     whole = tmp_path / "main.swift"
     whole.write_text("\n".join(part.read_text() for part in parts))
     flags = (*swift.flags, "-module-cache-path", tmp_path / "cache", "-module-name", "main")
-    check([*swift.command, "-interpret", *flags, whole, "--"], bundle, tmp_path)
+    for one in (bundle, frame_bundle):
+        check([*swift.command, "-interpret", *flags, whole, "--"], one, tmp_path)
     y, pairs = frame()[: 48 * 64].reshape(48, 64), frame()[48 * 64 :].reshape(24, 32, 2)
     assert close(tmp_path / "frame.rgb", rgb_from_420v(y, pairs))
 
@@ -127,4 +131,5 @@ def check(command: list[str | Path], bundle: Bundle, place: Path) -> None:
     assert lines[0].split() == ["labels", *"33335553"]
     assert lines[1].split() == ["exits", *"010100001"]
     assert lines[2] == "deadline 0 1"
-    assert lines[3] == "refused"
+    assert lines[3] == "labels 64x64"
+    assert lines[4] == "refused"

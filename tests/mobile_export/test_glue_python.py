@@ -53,7 +53,7 @@ def run_alone(folder: Path, *words: str, cwd: Path) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("which", ["bundle", "pte_bundle"])
+@pytest.mark.parametrize("which", ["bundle", "pte_bundle", "frame_bundle"])
 def test_a_copy_elsewhere_reproduces_the_expected_output(
     which: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -70,7 +70,8 @@ def test_a_copy_elsewhere_reproduces_the_expected_output(
     assert "the sample leaves at exit1, as expected" in done.stdout
     assert done.stdout.count("1.0000 of the labels agree") == 2
     with Image.open(empty / "mask.png") as mask:
-        assert np.array_equal(np.asarray(mask), expected)
+        assert mask.size == Image.open(copy / "sample.png").size
+        assert np.array_equal(np.asarray(mask.resize(expected.shape[::-1], Image.Resampling.NEAREST)), expected)
 
 
 def answer(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -306,3 +307,13 @@ def test_one_loop_serves_the_project_and_the_bundle() -> None:
     entries, finish = ("stage_0", "stage_1"), ("finish_0",)
     assert run_stages(runtime, entries, finish, [0.5], image).exit == 0, "a confidence equal to its limit leaves"
     assert run_stages(runtime, entries, finish, [0.51], image).labels == 1
+
+
+def test_where_the_graph_resizes_labels_keep_the_networks_size(frame_bundle: Bundle) -> None:
+    rewrite_manifest(frame_bundle, lambda content: content.update(temporal={"exit_margin": 0.0, "label_frames": 2}))
+    segmenter = Segmenter(frame_bundle.folder)
+    first, other = frame_bundle.sample_image(), np.zeros((100, 70, 3), np.uint8)
+    shown = segmenter.run(first).labels
+    assert shown.shape == (64, 64)
+    assert np.array_equal(segmenter.run(other).labels, shown)  # of another size, and seen once: not shown yet
+    assert not np.array_equal(segmenter.run(other).labels, shown)

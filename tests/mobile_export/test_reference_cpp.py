@@ -28,7 +28,7 @@ from mobile_export.reference_check import PROGRAM, check_reference_on_phone
 HERE = Path(__file__).parent
 CPP = HERE.parents[1] / "mobile_export" / "glue" / "cpp"
 INT8 = pytest.param("pte_int8_bundle", marks=pytest.mark.slow)
-WHICH = pytest.mark.parametrize("which", ["bundle", "pte_bundle", INT8])
+WHICH = pytest.mark.parametrize("which", ["bundle", "pte_bundle", "frame_bundle", INT8])
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,27 @@ def test_values_out_of_range_are_one_line(words: tuple[str, ...], text: str) -> 
         options(*words)
 
 
+def test_a_frame_is_of_rgb_bytes() -> None:
+    framed = AppOptions("uint8", frame=(480, 640))
+    assert options("--frame", "640x480") == options("--frame", "640x480", "--input", "uint8") == framed
+
+
+@pytest.mark.parametrize(
+    ("words", "target", "text"),
+    [
+        (("--frame", "640"), "pixel7-cpu", "--frame '640' is no size: write WIDTHxHEIGHT in pixels, as in 512x512"),
+        (("--frame", "640x480", "--input", "float32"), "pixel7-cpu",
+         "--frame 640x480 takes RGB bytes, which --input float32 rules out: leave one of the two out"),
+        (("--frame", "640x480"), "pixel7-npu",
+         "--frame goes with executorch fp32, pixel7-npu is litert int8: leave --frame out, the reference code resizes"),
+        (("--frame", "640x480"), "pixel7-cpu-int8", "--frame goes with executorch fp32, pixel7-cpu-int8 is executorch"),
+    ],
+)
+def test_frames_that_cant_be_taken_are_one_line(words: tuple[str, ...], target: str, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        options(*words, target=target)
+
+
 @pytest.mark.parametrize("form", ["uint8", "float32"])
 def test_a_target_that_takes_int8_says_so(form: str) -> None:
     with pytest.raises(InputError, match=rf"pixel7-npu \(litert int8\) takes its image .*, not as --input {form}"):

@@ -106,6 +106,41 @@ def test_run_gives_the_expected_mask(
     assert Image.open(mask).tobytes() == Image.open(bundle / "expected.png").tobytes()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_deployment_of_frames_resizes_them_in_the_graph(
+    cpu: Ran, environment: dict[str, str], tmp_path: Path
+) -> None:
+    words = ("--setting", "adaptive", "--max-drop", "1pp", "--frame", "128x192")
+    ran = deployed(environment, tmp_path / "frames", "pixel7-cpu", *words)
+    bundle, taken = ran.run / "deployment", ran.result["input"]
+    assert {row["stage"] for row in ran.result["reused"]} >= {"training", "profiling"}
+    assert (taken["size"], taken["labels_size"], taken["dtype"]) == ([192, 128], [64, 64], "uint8")
+    assert {Image.open(bundle / name).size for name in ("sample.png", "self_check/sample.ppm")} == {(128, 192)}
+    assert Image.open(bundle / "expected.png").size == (64, 64)
+    first = ran.result["artifact"]["entries"][0]["operators"]
+    assert next(op["kind"] for op in first if not op["delegated"]) == "to_dim_order_copy"
+    assert any(op["kind"] == "depthwise_convolution" and op["delegated"] for op in first[:4])
+    assert accuracy(ran, "shipped file, run on every image", "test") == pytest.approx(
+        accuracy(ran, "deployment", "test"), abs=0.002
+    )
+    pipeline(environment, "run", str(bundle), str(bundle / "sample.png"), "--output", str(tmp_path / "mask.png"))
+    with Image.open(tmp_path / "mask.png") as mask, Image.open(bundle / "expected.png") as expected:
+        assert mask.resize((64, 64), Image.Resampling.NEAREST).tobytes() == expected.tobytes()
+    pipeline(environment, "run", str(bundle), "--self-check")
+    assert "resized in the graph from frames of 128 × 192" in (ran.run / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_frame_is_held_against_the_networks_size_before_anything_is_trained(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    words = ("deploy", "--preset", "smoke", "--target", "pixel7-cpu", "--run", str(tmp_path), "--frame", "100x64")
+    done = pipeline(environment, *words, "--backbone", "efficientnet_lite0", code=2)
+    assert "--frame 100x64 can't be resized to the network's 64x64" in done.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "checkpoint").exists()
+
+
 def test_the_two_files_are_enough_for_the_search(cpu: Ran, environment: dict[str, str]) -> None:
     done = pipeline(
         environment, "search", "--statistics", str(cpu.run / "statistics.npz"),

@@ -25,7 +25,7 @@ constexpr int kSchema = 2;  // newest schema of manifest.json that this code rea
 struct Result {
   size_t exit = 0;  // the stage it left at
   std::vector<float> confidences;
-  std::vector<uint8_t> labels;  // class indices, row by row, at the size of the resolution that ran
+  std::vector<uint8_t> labels;  // class indices, row by row, at the label map's size of the resolution that ran
   size_t width = 0;
   size_t height = 0;
   int64_t nanoseconds = 0;  // of the stages: without resizing

@@ -35,6 +35,9 @@ interface Model<Value> : AutoCloseable {
 class ImageInput(json: JSONObject) {
     val height = json.getJSONArray("size").getInt(0)
     val width = json.getJSONArray("size").getInt(1)
+    private val labels = json.optJSONArray("labels_size") ?: json.getJSONArray("size")
+    val labelsHeight = labels.getInt(0)
+    val labelsWidth = labels.getInt(1)
     val planar = json.getString("layout") == "NCHW"
     val dtype: String = json.getString("dtype")
     private val low = json.optDouble("low", 0.0).toFloat()
@@ -175,7 +178,7 @@ class Segmenter<Value>(private val folder: File, load: (File, JSONObject) -> Mod
             if (next == null || confidences.last() >= limits[n] || !pace.allows(listOfNotNull(next.entry, next.finish), left())) {
                 val logits = outputs[if (next == null) 0 else 1]
                 val labels = model.labels(if (stage.finish == null) logits else pace.timed(stage.finish) { model.run(stage.finish, logits)[0] })
-                return Result(n, confidences, labels, input.width, input.height)
+                return Result(n, confidences, labels, input.labelsWidth, input.labelsHeight)
             }
             handedOn = outputs[0]
         }

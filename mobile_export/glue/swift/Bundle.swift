@@ -19,9 +19,11 @@ public struct Manifest: Decodable {
   public struct Quantization: Decodable { public let scale: Float, zero_point: Float }
   public struct Input: Decodable {
     public let size: [Int], layout: String, dtype: String
-    public let low: Float?, high: Float?, mean: [Float]?, std: [Float]?, quantization: Quantization?
+    public let low: Float?, high: Float?, mean: [Float]?, std: [Float]?, quantization: Quantization?, labels_size: [Int]?
     public var height: Int { size[0] }
     public var width: Int { size[1] }
+    public var labelsHeight: Int { (labels_size ?? size)[0] }
+    public var labelsWidth: Int { (labels_size ?? size)[1] }
     public var planar: Bool { layout == "NCHW" }
   }
   public struct Stage: Decodable { public let entry: String, exit: String, threshold: Float?, finish: String? }
@@ -166,7 +168,7 @@ public final class Segmenter<M: Model> {
       if next == nil || confidences[n] >= limits[n] || !pace.allows([next!.entry] + (next!.finish.map { [$0] } ?? []), left: ends - Pace.now()) {
         let logits = outputs[next == nil ? 0 : 1]
         let labels = try model.labels(stage.finish.map { finish in try pace.timed(finish) { try model.run(finish, logits)[0] } } ?? logits)
-        return Result(exit: n, confidences: confidences, labels: labels, width: input.width, height: input.height)
+        return Result(exit: n, confidences: confidences, labels: labels, width: input.labelsWidth, height: input.labelsHeight)
       }
       handedOn = outputs[0]
     }

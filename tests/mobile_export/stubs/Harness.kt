@@ -25,9 +25,11 @@ fun main(words: Array<String>) {
         scripted.next = it
         segmenter.run(sample).exit
     }
+    val last = segmenter.run(sample)
     println("exits " + exits.joinToString(" "))
     scripted.next = .09f
     println("deadline ${segmenter.run(sample, 0).exit} ${segmenter.run(sample).exit}")
+    println("labels ${last.width}x${last.height}")
     scripted.next = .12f
     println(runCatching { segmenter.selfCheck() }.fold({ "passed" }, { if (it is BundleException) "refused" else it.toString() }))
 }

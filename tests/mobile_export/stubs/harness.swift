@@ -31,5 +31,7 @@ let exits = try [0.12, 0.09, 0.11, 0.09, 0.11, 0.16, 0.11, 0.12, 0.09].map { (co
 print("exits", exits.joined(separator: " "))
 scripted.next = 0.09
 print("deadline", try segmenter.run(sample, deadline: 0).exit, try segmenter.run(sample).exit)
+let last = try segmenter.run(sample)
+print("labels \(last.width)x\(last.height)")
 scripted.next = 0.12
 do { print(try segmenter.selfCheck().isEmpty ? "empty" : "passed") } catch is BundleError { print("refused") }
