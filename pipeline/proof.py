@@ -17,7 +17,7 @@ from pipeline.exact_search.configuration import Configuration
 from pipeline.exact_search.evaluate import head_indices, images_near_threshold, routed_overlap, routes
 from pipeline.exit_statistics import ExitStatistics, mean_iou
 from pipeline.progress import Progress
-from pipeline.shipping import Shipment, plan_key, stored_image
+from pipeline.shipping import Shipment, image_code, plan_key, stored_image
 from pipeline.workspace import Workspace, content_key
 
 WORKERS = 2
@@ -138,7 +138,8 @@ def parity_error(answers: Answers, statistics: ExitStatistics, configuration: Co
 
 
 def _answers(shipment: Shipment, source: DataSource, workspace: Workspace) -> Answers:
-    key = content_key("answers", shipment.artifact.sha256, *plan_key(shipment.plan), source.fingerprint)
+    made_by = image_code(shipment, source.test)
+    key = content_key("answers", shipment.artifact.sha256, *plan_key(shipment.plan), source.fingerprint, *made_by)
     path = workspace.kept("answers", key) / "answers.npz"
     if path.exists():
         workspace.note_reuse("proof", "the shipped file's answers on the test split")

@@ -186,6 +186,7 @@ class Bench:
                     phone.identity.fingerprint,
                     indices,
                     protocol_version(self.target, phone.identity.clock),
+                    *image_code(shipment, self.test),
                 ),
             )
             / "agreement.json"
@@ -283,6 +284,11 @@ def network_image(artifact: Artifact, plan: CascadePlan, split: Split, index: in
     """The same image as the network behind the first stage's resize is handed it, of the network's size."""
     taken, (height, width, _) = taken_image(artifact, plan, split, index), split[index].image.shape
     return taken if taken.shape[:2] == (height, width) else shrunk(taken, (height, width))
+
+
+def image_code(shipment: Shipment, split: Split) -> tuple[str, ...]:
+    """What a cache key says of how `taken_image` makes images: nothing where they are the split's own."""
+    return () if taken_size(shipment.artifact, shipment.plan) == split.masks.shape[1:] else (graph_code(),)
 
 
 def taken_size(artifact: Artifact, plan: CascadePlan) -> Size:
