@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from device_profiler.errors import DeviceError
+from device_profiler.runner.detached import is_going
 from device_profiler.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -25,11 +26,14 @@ _FIXED_CLOCKS = "cmd power set-fixed-performance-mode-enabled true"
 def steady(transport: Transport, *, fixed_clocks: bool = True) -> Iterator[None]:
     """Keep the phone awake, at sustainable clocks, inside the block; what the phone does not know is left out.
 
+    Where a killed session left the phone so, it stays so: a run of it that still goes must not meet other clocks.
+
     Raises:
         DeviceError: afterwards, when a setting could not be restored (unless the block failed already).
     """
-    restore(transport)
-    _write_journal(transport)
+    if not (fixed_clocks and is_changed(transport)):
+        restore(transport)
+        _write_journal(transport)
     _try(transport, *_AWAKE, *([_FIXED_CLOCKS] if fixed_clocks else []))
     try:
         yield
@@ -37,6 +41,11 @@ def steady(transport: Transport, *, fixed_clocks: bool = True) -> Iterator[None]
         _restore_if_there(transport)
         raise
     restore(transport)
+
+
+def is_changed(transport: Transport) -> bool:
+    """Whether a session changed settings that are not restored yet."""
+    return transport.shell(f"[ -f {JOURNAL} ]").exit_code == 0
 
 
 def restore(transport: Transport) -> bool:
@@ -58,8 +67,13 @@ def restore(transport: Transport) -> bool:
 
 
 def tidy(transport: Transport) -> None:
-    """Undo what a session that was killed left changed: for whoever takes the phone next."""
-    if _restore_if_there(transport):
+    """Undo what a session that was killed left changed: for whoever takes the phone next.
+
+    Not while a run of that session goes on: it may be collected yet, and was begun at these clocks.
+    """
+    if is_changed(transport) and is_going(transport):
+        log.info("settings of %s stay until the run that a killed session left there ends", transport.address)
+    elif _restore_if_there(transport):
         log.warning("settings that a killed session left changed on %s are restored", transport.address)
 
 

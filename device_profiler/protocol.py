@@ -8,19 +8,22 @@
   model; called predicted. No accelerator ran, so there is no verdict on one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import msgspec
 
 from device_profiler import conditions, phone_settings
 from device_profiler.device import Device, read_state
-from device_profiler.errors import InputError, UnavailableError
+from device_profiler.errors import InputError, InvalidMeasurementError, UnavailableError, VerificationError
+from device_profiler.files import sha256_bytes
 from device_profiler.golden import golden_file
 from device_profiler.measurement import Measurement
 from device_profiler.prediction import Prediction, load_model, predict
-from device_profiler.runner.client import Progress, Runner, Scheduled, install, no_progress
+from device_profiler.runner.client import KeptLaunch, Progress, Runner, Scheduled, install, no_progress
 from device_profiler.runner.job import Schedule
 from device_profiler.runner.results import Affine, CallResult, CascadeResult
 from device_profiler.runner.wheels import WHEELS
@@ -28,7 +31,6 @@ from device_profiler.sampling import (
     BLOCKS,
     VIRTUAL,
     BlockEffort,
-    BlockLaunch,
     Effort,
     Launch,
     Result,
@@ -126,11 +128,13 @@ def measure_calls(
             progress=progress,
         )
 
-    def blocks(order: Sequence[int], visits: Sequence[int]) -> Visited[CallResult]:
+    def blocks(number: KeptLaunch, order: Sequence[int], visits: Sequence[int]) -> Visited[CallResult]:
         calls: list[Call] = [workloads[index].call for index in order]
         schedule = session.schedule(visits)
         return _visited(
-            runner.follow(artifact, calls, schedule, threads=threads, timeout_s=timeout_s, progress=progress)
+            runner.follow(
+                artifact, calls, schedule, launch=number, threads=threads, timeout_s=timeout_s, progress=progress
+            )
         )
 
     measured = session.measure(runner, subjects, launch, blocks)
@@ -180,10 +184,17 @@ def measure_cascade(
             progress(exit + 1, len(plan.stages))
         return results
 
-    def blocks(order: Sequence[int], visits: Sequence[int]) -> Visited[CascadeResult]:
+    def blocks(number: KeptLaunch, order: Sequence[int], visits: Sequence[int]) -> Visited[CascadeResult]:
         schedule = session.schedule([visit if visit < 0 else order[visit] for visit in visits])
         ran = runner.follow_cascade(
-            artifact, plan, image, schedule, threads=threads, timeout_s=timeout_s, progress=progress
+            artifact,
+            plan,
+            image,
+            schedule,
+            launch=number,
+            threads=threads,
+            timeout_s=timeout_s,
+            progress=progress,
         )
         return Visited(ran.results * len(order), ran.visits)
 
@@ -199,6 +210,10 @@ def forced(plan: CascadePlan, exit: int) -> CascadePlan:
 def path_entries(plan: CascadePlan, exit: int) -> tuple[str, ...]:
     """The entries that run for an image that leaves at `exit`, in order."""
     return (*plan.stages[: exit + 1], *plan.finish[exit : exit + 1])
+
+
+_NumberedLaunch = Callable[[KeptLaunch, Sequence[int], Sequence[int]], Visited[Result]]
+"""As `sampling.BlockLaunch`, with the launch's place in its session."""
 
 
 def _visited(scheduled: Scheduled[Result]) -> Visited[Result]:
@@ -270,7 +285,7 @@ class _Session:
         return Schedule(tuple(visits), self.effort.iterations, self.effort.settle, golden=golden)
 
     def measure(
-        self, runner: Runner, subjects: Sequence[_Subject], launch: Launch[Result], blocks: BlockLaunch[Result]
+        self, runner: Runner, subjects: Sequence[_Subject], launch: Launch[Result], blocks: _NumberedLaunch[Result]
     ) -> list[tuple[Measurement, Result]]:
         """Launch as often as the clock asks for; each subject's measurement with a result of its last launch."""
         entries = [subject.entry for subject in subjects]
@@ -279,7 +294,7 @@ class _Session:
             series = virtual_series(entries, launch, steady=not self.predicted)
             after = read_state(self.device.transport)
         else:
-            before, series, after = self._compared(entries, blocks)
+            before, series, after = self._compared(runner, subjects, blocks)
         versions = self._versions(runner)
         return [
             (self._measurement(subject, one, before, after, versions), one.last)
@@ -287,7 +302,7 @@ class _Session:
         ]
 
     def _compared(
-        self, entries: Sequence[str], blocks: BlockLaunch[Result]
+        self, runner: Runner, subjects: Sequence[_Subject], blocks: _NumberedLaunch[Result]
     ) -> tuple[dict[str, str], list[Series[Result]], dict[str, str]]:
         """State before, series, state after, on a phone in a steady state."""
         transport = self.device.transport
@@ -295,11 +310,37 @@ class _Session:
         with phone_settings.steady(transport):
             before = conditions.wait_until_fit(transport, pause=pause)
             residency = conditions.read_residency(transport)
-            series = compared_series(
-                entries, blocks, lambda: conditions.wait_until_fit(transport, pause=pause), self.effort
-            )
+            ready = partial(conditions.wait_until_fit, transport, pause=pause)
+            series = self._resumable(runner, subjects, blocks, ready)
             clocks = conditions.mean_khz(residency, conditions.read_residency(transport))
             return before, series, read_state(transport) | clocks
+
+    def _resumable(
+        self, runner: Runner, subjects: Sequence[_Subject], blocks: _NumberedLaunch[Result], ready: Callable[[], object]
+    ) -> list[Series[Result]]:
+        """The series; their launches stay on the phone until all are there.
+
+        Orders follow from a seed and verdicts from samples, so the same session after a kill asks for the same
+        launches: it collects those that the phone has. One that gave no figure is not collected again.
+        """
+        session, numbers = self._name(subjects), count()
+
+        def launch(order: Sequence[int], visits: Sequence[int]) -> Visited[Result]:
+            return blocks(KeptLaunch(session, next(numbers)), order, visits)
+
+        try:
+            series = compared_series([subject.entry for subject in subjects], launch, ready, self.effort)
+        except (InvalidMeasurementError, VerificationError):
+            runner.forget(session)
+            raise
+        runner.forget(session)
+        return series
+
+    def _name(self, subjects: Sequence[_Subject]) -> str:
+        """A word for this session: what is measured, and on which build of the phone's system."""
+        words = [self.device.identity.fingerprint, self.target.name, repr(self.effort)]
+        words += [word for subject in subjects for word in (subject.key, subject.entry)]
+        return sha256_bytes(*(f"{word}\n".encode() for word in words))[:16]
 
     def _versions(self, runner: Runner) -> dict[str, str]:
         versions = {PROTOCOL: protocol_version(self.target, self.device.identity.clock), "runner": runner.version}

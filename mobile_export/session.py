@@ -15,6 +15,10 @@ from mobile_export.worker import WorkerProcess
 
 __all__ = ["CascadeResult", "HostSession", "real_confidence", "run_cascade"]
 
+LOAD_S, RUN_S = 120.0, 300.0
+"""Limits for a small file: to start the process and load it, and for one request."""
+_SLOWEST_BYTES_S = 0.5e6
+
 
 @dataclass(frozen=True)
 class CascadeResult:
@@ -51,20 +55,25 @@ class HostSession:
     over.
     """
 
-    def __init__(self, artifact: Path, runtime: str, threads: int = 1, timeout: float = 120.0) -> None:
-        """`runtime`: "executorch", "litert" or "coreml"; `timeout`: seconds for one request, loading included.
+    def __init__(self, artifact: Path, runtime: str, threads: int = 1) -> None:
+        """`runtime`: "executorch", "litert" or "coreml".
+
+        Loading may take LOAD_S, a request RUN_S (the first of an entry lays out its weights), and both longer the
+        larger the file is; the environment variable `mobile_export.worker.PATIENCE` multiplies that.
 
         Raises:
             InputError: the artifact is absent or the runtime unknown.
-            VerificationError: the runtime doesn't load the file.
+            VerificationError: the runtime doesn't load the file, or took too long.
         """
         if not artifact.exists():
             raise InputError(f"no artifact at {artifact}: give the path of an exported file")
         self._path = artifact
-        self._timeout = timeout
+        size_s = _size(artifact) / _SLOWEST_BYTES_S
+        self._run_s = RUN_S + size_s
         self._worker = WorkerProcess(_open, artifact, runtime, threads)
         try:
-            self.entries = cast(tuple[str, ...], self._worker.request(None, f"loading {artifact.name}", timeout))
+            loading = self._worker.request(None, f"loading {artifact.name}", LOAD_S + size_s)
+            self.entries = cast(tuple[str, ...], loading)
         except BaseException:
             self._worker.close()
             raise
@@ -88,7 +97,7 @@ class HostSession:
         """
         self._known(entry)
         doing = f"entry {entry!r} of {self._path.name}"
-        return cast(tuple[Array, ...], self._worker.request(_Run(entry, inputs), doing, self._timeout))
+        return cast(tuple[Array, ...], self._worker.request(_Run(entry, inputs), doing, self._run_s))
 
     def run_cascade(self, plan: CascadePlan, image: Array, deadline_ns: float = math.inf) -> CascadeResult:
         """Run `plan` on `image` (as the first stage stores it), leaving at the first confident exit.
@@ -102,11 +111,17 @@ class HostSession:
         for entry in (*plan.stages, *plan.finish):
             self._known(entry)
         doing = f"cascade {' -> '.join(plan.stages)} of {self._path.name}"
-        return cast(CascadeResult, self._worker.request(_Cascade(plan, image, deadline_ns), doing, self._timeout))
+        return cast(CascadeResult, self._worker.request(_Cascade(plan, image, deadline_ns), doing, self._run_s))
 
     def _known(self, entry: str) -> None:
         if entry not in self.entries:
             raise InputError(f"{self._path.name} has no entry {entry!r}: it has {', '.join(self.entries)}")
+
+
+def _size(artifact: Path) -> int:
+    """Bytes of a file, or of a package's files."""
+    files = artifact.rglob("*") if artifact.is_dir() else [artifact]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _open(path: Path, runtime: str, threads: int) -> Callable[[object], object]:

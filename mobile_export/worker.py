@@ -1,5 +1,6 @@
 """A process of its own for what may crash: exports and native runtimes. A crash becomes an error of the caller's."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,8 @@ from device_profiler.errors import InputError, PipelineError, VerificationError
 
 SHOW_OUTPUT = "MESS_DEPLOY_SHOW_OUTPUT"
 """Environment variable: what runtimes and tools print in workers is shown when the worker ends."""
+PATIENCE = "MESS_DEPLOY_PATIENCE"
+"""Environment variable: every limit on a worker's time is multiplied by it, for a slow or busy machine."""
 EXPECTED_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, OSError, AssertionError, AttributeError)
 
 
@@ -67,16 +70,22 @@ class WorkerProcess:
             return  # the worker is gone: receive() says how it ended
 
     def receive(self, doing: str, timeout: float) -> object:
-        """The answer to the oldest request without one. `doing` names the work in error messages; timeout in seconds.
+        """The answer to the oldest request without one. `doing` names the work in error messages.
+
+        `timeout`: in seconds; `PATIENCE` times that is allowed.
 
         Raises:
             VerificationError: the worker crashed (WorkerCrash), exceeded the timeout, or the work failed.
-            InputError: the work refused its input.
+            InputError: the work refused its input, or `PATIENCE` is no number.
         """
+        limit = timeout * patience()
         try:
-            if not self._connection.poll(timeout):
+            if not self._connection.poll(limit):
                 self._process.kill()
-                raise VerificationError(f"{doing} gave no answer within {timeout:.0f} s and was stopped")
+                raise VerificationError(
+                    f"{doing} gave no answer within {limit:.0f} s and was stopped; if this machine is slow or busy, "
+                    f"give it more time: {PATIENCE}=4 in front of the command makes such limits four times as long"
+                )
             reply = self._connection.recv()
         except (EOFError, ConnectionResetError) as error:
             raise WorkerCrash(f"{doing} ended its process ({self._ending()})") from error
@@ -111,6 +120,23 @@ class WorkerProcess:
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
         return f"{how}; its last words: {lines[-1][:300]}" if lines else how
+
+
+def patience() -> float:
+    """What limits on a worker's time are multiplied by: 1, or the value of the environment variable `PATIENCE`.
+
+    Raises:
+        InputError: it is no number from 1 on.
+    """
+    told = os.environ.get(PATIENCE) or "1"
+    try:
+        factor = float(told)
+    except ValueError:
+        factor = 0.0
+    if not (factor >= 1 and math.isfinite(factor)):
+        raise InputError(f"{PATIENCE}={told!r} must be a number from 1 on, such as 4: how many times as long this "
+                         "machine may take")
+    return factor
 
 
 def _serve(

@@ -50,6 +50,7 @@ from pipeline.run_report import (
     Timing,
     TimingSource,
     Whole,
+    read_curve,
     render,
     timing_of,
     write_report,
@@ -68,7 +69,7 @@ def write_reports(deployment: Deployment, workspace: Workspace) -> None:
     with workspace.progress.task("report", 1) as advance:
         report = _Facts(deployment, workspace, fronts).report()
         write_report(report, workspace.run / JSON_NAME)
-        render(report, workspace.run / HTML_NAME)
+        render(report, workspace.run / HTML_NAME, read_curve(workspace.run))
         advance(1, "")
 
 

@@ -11,6 +11,7 @@ from device_profiler.errors import DeviceError, InputError, VerificationError
 from device_profiler.files import sha256_bytes, sha256_path
 from device_profiler.leases import LeasedTransport
 from device_profiler.runner.build import RunnerFolder, build_runner, write_archive
+from device_profiler.runner.detached import DEVICE_FOLDER as DEVICE_FOLDER
 from device_profiler.runner.detached import DetachedRun, Finished, StayedAwayError
 from device_profiler.runner.job import NO_SCHEDULE, Repetitions, Schedule, write_calls, write_cascade
 from device_profiler.runner.results import (
@@ -30,7 +31,6 @@ from device_profiler.targets import Runtime
 from device_profiler.transport import ConnectionLostError, DeviceTimeoutError, Transport
 from device_profiler.workload import Array, Call, CascadePlan
 
-DEVICE_FOLDER = "/data/local/tmp/mess-deploy"
 _SLOWEST_PUSH_BYTES_S = 2e6
 _LINK_TIMEOUT_S = 60.0
 _PUSH_START_S, _PUSH_ATTEMPTS = 20.0, 3
@@ -53,6 +53,15 @@ class Scheduled(Generic[Result]):
     results: list[Result]
     visits: tuple[Visit, ...]
     windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True)
+class KeptLaunch:
+    """One of a session of several. Its results stay on the phone until the session is forgotten: a host that is killed
+    loses none of them. `session`: a word that differs where sessions do, for it is part of a folder's name."""
+
+    session: str
+    number: int
 
 
 @dataclass(frozen=True)
@@ -126,16 +135,20 @@ class Runner:
         calls: Sequence[Call],
         schedule: Schedule,
         *,
+        launch: KeptLaunch | None = None,
         threads: int = 1,
         timeout_s: float = 600.0,
         progress: Progress = no_progress,
     ) -> Scheduled[CallResult]:
-        """Run each call once, then `schedule`, all in one process. Raises as `run`."""
+        """Run each call once, then `schedule`, all in one process. Raises as `run`.
+
+        `launch`: of a session, whose launches are on the phone until `forget`; asked for again, it is not run again.
+        """
         repetitions = Repetitions(0, schedule.iterations, threads, timeout_s + _LIMIT_MARGIN_S)
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             write_calls(folder, artifact.name, calls, repetitions, schedule)
-            lines = self._execute(artifact, folder, len(calls), schedule, timeout_s, progress)
+            lines = self._execute(artifact, folder, len(calls), schedule, timeout_s, progress, launch)
             return _scheduled(call_results(lines[: len(calls)], folder / "outputs"), lines, schedule)
 
     def follow_cascade(
@@ -145,6 +158,7 @@ class Runner:
         image: Array,
         schedule: Schedule,
         *,
+        launch: KeptLaunch | None = None,
         threads: int = 1,
         timeout_s: float = 600.0,
         progress: Progress = no_progress,
@@ -154,23 +168,41 @@ class Runner:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             write_cascade(folder, artifact.name, plan, [image], repetitions, schedule)
-            lines = self._execute(artifact, folder, 1, schedule, timeout_s, progress)
+            lines = self._execute(artifact, folder, 1, schedule, timeout_s, progress, launch)
             return _scheduled(cascade_results(lines[:1], folder / "outputs"), lines, schedule)
 
+    def forget(self, session: str) -> None:
+        """Remove a session's launches from the phone: they count, or never will.
+
+        Raises:
+            DeviceError: the phone stayed away; the session, asked for again, is collected whole.
+        """
+        run = DetachedRun(self.transport, f"{self.root}/runs/{session}")
+        run.patiently(lambda: _succeed(self.transport, f"rm -rf {shlex.quote(run.folder)}-*"))
+
     def _execute(
-        self, artifact: Path, folder: Path, first: int, schedule: Schedule, timeout_s: float, progress: Progress
+        self,
+        artifact: Path,
+        folder: Path,
+        first: int,
+        schedule: Schedule,
+        timeout_s: float,
+        progress: Progress,
+        launch: KeptLaunch | None = None,
     ) -> tuple[str, ...]:
         """Push, run, collect: the result lines without the last, and `folder`/outputs.
 
         A run is named by its content: one that was started by a host which was cut off is collected, not run again.
-        Collected is what has left the phone: results never count twice.
+        Collected is what has left the phone, and for a launch what was never collected in its place: results never
+        count twice.
         """
         if not artifact.is_file():
             raise InputError(f"artifact {artifact} does not exist; export it first")
         archive, total = folder / "job.tar", first + len(schedule.visits)
         write_archive(archive, (artifact, folder / "inputs", folder / "job", *schedule.put_golden(folder)))
         command = self._command()
-        run = DetachedRun(self.transport, f"{self.root}/runs/{_run_id(archive, command)}", _owner(self.transport))
+        name = _run_id(archive, command, launch)
+        run = DetachedRun(self.transport, f"{self.root}/runs/{name}", _owner(self.transport))
         ended = False
         try:
             if not run.adopt():
@@ -180,7 +212,7 @@ class Runner:
             ended = True
             lines = self._checked(finished, None if schedule.sustain else total, artifact)
             run.patiently(lambda: _pull(self.transport, f"{run.folder}/outputs", folder / "outputs"))
-            run.patiently(run.remove)
+            run.patiently(run.lighten if launch else run.remove)
             return lines
         except StayedAwayError:
             raise
@@ -287,9 +319,10 @@ def _push_again_if_stuck(transport: Transport, file: Path, remote: str) -> None:
     transport.push(file, remote, timeout_s=_push_timeout_s(file))
 
 
-def _run_id(archive: Path, command: str) -> str:
-    """What is run, and how: the same job has the same name."""
-    return sha256_bytes(sha256_path(archive).encode(), command.encode())[:16]
+def _run_id(archive: Path, command: str, launch: KeptLaunch | None) -> str:
+    """What is run, and how: the same job has the same name, and every launch of it another."""
+    content = sha256_bytes(sha256_path(archive).encode(), command.encode())[:16]
+    return f"{launch.session}-{launch.number}-{content}" if launch else content
 
 
 def _owner(transport: Transport) -> str:

@@ -18,6 +18,8 @@ class StayedAwayError(DeviceError):
     """The phone did not come back in time; the run on it goes on, and the same job collects it later."""
 
 
+DEVICE_FOLDER = "/data/local/tmp/mess-deploy"
+"""On the phone: where runners and runs are."""
 RECONNECT_S = 60.0
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 1.0
@@ -28,6 +30,8 @@ _READ_STATE = (
     'elif [ -z "$p" ] || kill -0 "$p" 2>/dev/null; then s=alive; else s=$(cat exit 2>/dev/null || echo gone); fi'
 )
 _ARCHIVE = "job.tar"
+_RESULTS = ("results", "outputs", "log", "pid", "exit", "owner")
+"""The files of a run that ended by which it is known and collected."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,13 @@ class Finished:
     exit_code: int
     lines: tuple[str, ...]
     log: str
+
+
+def is_going(transport: Transport, root: str = DEVICE_FOLDER) -> bool:
+    """Whether any run under `root` goes on on the phone."""
+    each = f"for d in {shlex.quote(root)}/runs/*; do"
+    alive = '[ -s "$d/pid" ] && [ ! -e "$d/exit" ] && kill -0 "$(cat "$d/pid")" 2>/dev/null'
+    return transport.shell(f"{each} {alive} && exit 0; done; exit 1").exit_code == 0
 
 
 @dataclass
@@ -130,6 +141,12 @@ class DetachedRun:
     def remove(self) -> None:
         """Remove the run's folder."""
         self.transport.shell(f"rm -rf {shlex.quote(self.folder)}")
+
+    def lighten(self) -> None:
+        """Remove what an ended run was made from, and keep what it gave."""
+        kept = " ".join(f"! -name {name}" for name in _RESULTS)
+        there = f"find {shlex.quote(self.folder)} -mindepth 1 -maxdepth 1 -type f"
+        self.transport.shell(f"{there} {kept} -exec rm -f {{}} +")
 
     def patiently(self, call: Callable[[], _Result]) -> _Result:
         """`call`, repeated while the connection is lost, for RECONNECT_S at most."""

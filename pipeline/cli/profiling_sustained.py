@@ -38,6 +38,7 @@ def profile_sustained(
     from device_profiler.workload import Workload
     from pipeline.cli.output import emit, warn
     from pipeline.profiling import ProfileRequest, export_parts, plan_parts
+    from pipeline.run_report.throttling import CURVE_NAME
 
     if len(requested) > 1 or requested[0] == "all":
         raise InputError("--sustained runs on one phone: name it by --device")
@@ -55,7 +56,7 @@ def profile_sustained(
             most = max(works, key=lambda work: work.macs)
             curve = measure_sustained(device, target, exported.file, most, seconds)
             advance(1, "")
-    path = workspace.run / "sustained.json"
+    path = workspace.run / CURVE_NAME
     write_atomic(path, msgspec.json.encode(curve))
     emit({"sustained": str(path), "slowdown": curve.slowdown, "burst_ns": curve.burst_ns,
           "sustained_ns": curve.sustained_ns, "curve": curve}, [*_drawn(curve), f"curve: {path}"], arguments.json)

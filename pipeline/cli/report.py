@@ -23,12 +23,12 @@ def handle(arguments: argparse.Namespace) -> int:
 def report_run(arguments: argparse.Namespace) -> int:
     """The page of one run, by default as report.html beside its report.json."""
     from pipeline.cli.output import emit
-    from pipeline.run_report import HTML_NAME, JSON_NAME, read_report, render
+    from pipeline.run_report import HTML_NAME, JSON_NAME, read_curve, read_report, render
 
     folder = arguments.run or latest_run(Path("runs"))
     report = read_report(folder / JSON_NAME)
     page = arguments.output or folder / HTML_NAME
-    render(report, page)
+    render(report, page, read_curve(folder))
     emit({"run": str(folder), "report": str(page)}, [f"report of {report.run}: {page}"], arguments.json)
     return 0
 

@@ -25,6 +25,7 @@ from pipeline.run_report.proof import (
 )
 from pipeline.run_report.record import Constraint, DataFacts, Repeat, Reused, RunReport, SearchFacts, StageTime
 from pipeline.run_report.storage import HTML_NAME, JSON_NAME, read_report, write_report
+from pipeline.run_report.throttling import read_curve
 from pipeline.run_report.timing import PartTiming, PathTiming, Timing, TimingSource, timing_of
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "encode_confidence",
     "encode_labels",
     "encode_photo",
+    "read_curve",
     "read_report",
     "render",
     "render_comparison",

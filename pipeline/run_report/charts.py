@@ -77,7 +77,7 @@ def pareto_chart(report: RunReport, quality: tuple[float, float] | None = None) 
             layers.append(_front_line(data, series))
         layers.append(_points(data, series, len(candidates)))
     layers.append(_name(report, quality))
-    return _finished(alt.layer(*layers), _POINT_HEIGHT, "mIoU over expected latency for every configuration considered")
+    return finished(alt.layer(*layers), _POINT_HEIGHT, "mIoU over expected latency for every configuration considered")
 
 
 def pareto_series(report: RunReport) -> list[tuple[Series, list[Candidate]]]:
@@ -123,7 +123,8 @@ def _candidate_row(report: RunReport, series: Series, candidate: Candidate) -> R
     }
 
 
-def _tooltip(**fields: str) -> list[alt.Tooltip]:
+def tooltip(**fields: str) -> list[alt.Tooltip]:
+    """What a point says when it is pointed at: the rows' fields, each under its title."""
     return [alt.Tooltip(field=field, type="nominal", title=title) for field, title in fields.items()]
 
 
@@ -168,7 +169,7 @@ def _points(data: alt.InlineData, series: Series, count: int) -> alt.Chart:
     mark = alt.Chart(data).mark_point(
         shape=series.path, size=area, filled=True, fill=paint(series.colour), opacity=0.92, strokeWidth=0
     )
-    chart: alt.Chart = mark.encode(x="latency:Q", y="miou:Q", tooltip=_tooltip(**_CANDIDATE_TOOLTIP))
+    chart: alt.Chart = mark.encode(x="latency:Q", y="miou:Q", tooltip=tooltip(**_CANDIDATE_TOOLTIP))
     return chart
 
 
@@ -240,7 +241,7 @@ def path_chart(report: RunReport) -> Specification:
     rows = [_step_row(report, step) for step in steps]
     order = [str(row["part"]) for row in rows]
     layers = [layer for kind, colour in PART_COLOURS.items() for layer in _path_bars(report, rows, order, kind, colour)]
-    return _finished(
+    return finished(
         alt.layer(*layers), _ROW_HEIGHT * len(rows) + _AXIS_HEIGHT, "the full path of the chosen configuration by part"
     )
 
@@ -279,7 +280,7 @@ def _path_bars(report: RunReport, rows: list[Row], order: list[str], kind: str, 
     bars = alt.Chart(data).mark_bar(fill=paint(colour), height=alt.RelativeBandSize(0.62), cornerRadius=2)
     whiskers = alt.Chart(data).mark_rule(stroke=paint("ink"), strokeWidth=1.5)
     return [
-        bars.encode(x=x, x2="end:Q", y=y, tooltip=_tooltip(**_STEP_TOOLTIP)),
+        bars.encode(x=x, x2="end:Q", y=y, tooltip=tooltip(**_STEP_TOOLTIP)),
         whiskers.encode(x="low:Q", x2="high:Q", y=y),
     ]
 
@@ -295,7 +296,7 @@ def exits_chart(report: RunReport) -> Specification:
             if s.head == head
         ]
         layers += _head_layers(alt.InlineData(values=rows), order, colour, shape)
-    return _finished(alt.layer(*layers), 280, "test mIoU by exit and head")
+    return finished(alt.layer(*layers), 280, "test mIoU by exit and head")
 
 
 def head_marks(report: RunReport) -> list[tuple[str, str, str]]:
@@ -314,7 +315,7 @@ def _head_layers(data: alt.InlineData, order: Sequence[str], colour: str, shape:
     points = alt.Chart(data).mark_point(
         fill=paint(colour), filled=True, shape=shape, size=70, opacity=0.95, strokeWidth=0
     )
-    return [line, points.encode(x=x, y=y, tooltip=_tooltip(exit="exit", head="head", quality="test mIoU"))]
+    return [line, points.encode(x=x, y=y, tooltip=tooltip(exit="exit", head="head", quality="test mIoU"))]
 
 
 def _guess_rule(report: RunReport) -> list[alt.Chart]:
@@ -344,12 +345,13 @@ def routing_chart(report: RunReport) -> Specification | None:
     bars = base.mark_bar(fill=paint("accent"), height=alt.RelativeBandSize(0.62), cornerRadius=2)
     words = base.mark_text(align="left", dx=5)
     layered = alt.layer(
-        bars.encode(x=x, y=y, tooltip=_tooltip(exit="exit", label="leave here")), words.encode(x=x, y=y, text="label:N")
+        bars.encode(x=x, y=y, tooltip=tooltip(exit="exit", label="leave here")), words.encode(x=x, y=y, text="label:N")
     )
-    return _finished(layered, 34 * len(rows) + _AXIS_HEIGHT, "share of test images by exit")
+    return finished(layered, 34 * len(rows) + _AXIS_HEIGHT, "share of test images by exit")
 
 
-def _finished(chart: alt.LayerChart | alt.FacetChart, height: int, description: str) -> Specification:
+def finished(chart: alt.LayerChart | alt.FacetChart, height: int, description: str) -> Specification:
+    """`chart` as wide as the page; `description` is for who can't see it."""
     specification: Specification = chart.properties(width="container", height=height, description=description).to_dict()
     specification.pop("config", None)
     specification["autosize"] = {"type": "fit", "contains": "padding"}

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -21,6 +22,10 @@ from pipeline.run_report.palette import DARK, LIGHT, PART_COLOURS, Theme, css
 from pipeline.run_report.pictures import confidence_colours
 from pipeline.run_report.record import RunReport
 from pipeline.run_report.scripts import pack
+from pipeline.run_report.throttling import curve_chart, shown
+
+if TYPE_CHECKING:
+    from device_profiler.sustained import ThrottlingCurve
 
 _SHAPE_PATHS = {
     "circle": "M-0.7,0A0.7,0.7,0,1,1,0.7,0A0.7,0.7,0,1,1,-0.7,0Z",
@@ -32,14 +37,16 @@ _SHAPE_PATHS = {
 }
 
 
-def render(report: RunReport, destination: Path) -> None:
-    """Write the page for `report` to `destination`, atomically."""
-    write_atomic(destination, page(report))
+def render(report: RunReport, destination: Path, curve: "ThrottlingCurve | None" = None) -> None:
+    """Write the page for `report` to `destination`, atomically; `curve`: of a sustained run, if there was one."""
+    write_atomic(destination, page(report, curve))
 
 
-def page(report: RunReport) -> str:
+def page(report: RunReport, curve: "ThrottlingCurve | None" = None) -> str:
     """The page's HTML."""
     charts, explored = all_charts(report), explorer(report)
+    if curve:
+        charts["sustained"] = curve_chart(curve)
     return (
         _environment()
         .get_template("report.html")
@@ -55,6 +62,7 @@ def page(report: RunReport) -> str:
             legend=legend(report),
             confidence_scale=[css(colour) for colour in confidence_colours()],
             part_colours=PART_COLOURS,
+            sustained=shown(curve) if curve else None,
             drawn=front_points_drawn(report),
             steps=full_path(report),
             spread=any(part.timing.low_ns != part.timing.high_ns for part in report.parts),

@@ -1,5 +1,6 @@
 """An emulated phone in a weather: what its clock suffers follows from the seed, its heat shows, it cools at rest."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from device_profiler.emulator.phone import start_phone, stop_phone
 from device_profiler.emulator.phone_profile import known_profiles, load_profile
 from device_profiler.emulator.vm import VmForm
 from device_profiler.emulator.weather import Weather, make_weather
-from device_profiler.errors import InputError
+from device_profiler.errors import GoldenDriftError, InputError
 from device_profiler.protocol import measure_calls
-from device_profiler.runner.client import install
+from device_profiler.runner.client import DEVICE_FOLDER, install
 from device_profiler.sampling import BlockEffort
 from device_profiler.sustained import measure_sustained
 from device_profiler.targets import find_target
@@ -95,6 +96,17 @@ def test_a_session_on_it_waits_for_the_heat_and_leaves_nothing_changed(
     assert phone.shell(f"[ -e {phone_settings.JOURNAL} ]").exit_code == 1
 
 
+def test_a_session_without_a_figure_is_not_collected_again(phones: list[Transport], deployments: Path) -> None:
+    """Its launches would give no figure the next time either."""
+    phone = phones[2]
+    device, call = Device(phone, identify(phone)), EXECUTORCH.calls(deployments)[0]
+    effort = dataclasses.replace(LIGHT, launches=1, most_launches=1, drift=1e-12)
+    with pytest.raises(GoldenDriftError, match="drifted"):
+        measure_calls(device, find_target("pixel7-cpu"), EXECUTORCH.path(deployments),
+                      [Workload("key", call, OPERATORS)], effort=effort)
+    assert phone.shell(f"ls {DEVICE_FOLDER}/runs").output == ""
+
+
 @pytest.mark.slow
 def test_a_sustained_run_shows_how_the_phone_throttles(phones: list[Transport], deployments: Path) -> None:
     phone = phones[0]
@@ -125,6 +137,12 @@ def test_what_a_killed_session_changed_is_undone_by_the_next(phones: list[Transp
     session.__enter__()  # and then the host is killed: nothing leaves the block
     assert phone.shell(read).output == "15\n"
     assert phone.shell("cat /data/property/fixed_performance").output == "true\n"
+    run = f"{DEVICE_FOLDER}/runs/left"
+    phone.shell(f"mkdir -p {run}; setsid sleep 600 >/dev/null 2>&1 & echo $! > {run}/pid")
+    held = hold(Device(phone, identify(phone)))
+    assert phone.shell(read).output == "15\n", "not under a run that goes on"
+    held.lease.release(phone)  # type: ignore[union-attr]
+    phone.shell(f"kill -9 $(cat {run}/pid); rm -r {run}")
     held = hold(Device(phone, identify(phone)))
     assert phone.shell(read).output == "3\n", "whoever takes the phone next restores it"
     held.lease.release(phone)  # type: ignore[union-attr]

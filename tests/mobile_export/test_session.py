@@ -10,11 +10,13 @@ from tiny_network import images
 
 from device_profiler.errors import InputError, VerificationError
 from device_profiler.workload import Array, CascadePlan
+from mobile_export import session
 from mobile_export.artifact import Artifact, Quantization
 from mobile_export.boundary import to_stored
 from mobile_export.glue.python import cascade
 from mobile_export.glue.python.cascade import Pace
 from mobile_export.session import HostSession, real_confidence, run_cascade
+from mobile_export.worker import PATIENCE
 
 
 class Scripted:
@@ -124,6 +126,20 @@ def test_refusals_name_the_entry(artifact: Artifact) -> None:
             session.run("stage_0", (np.zeros((1, 64, 64, 3), np.float32),))
         with pytest.raises(VerificationError, match="takes 1 inputs, but 2 were given"):
             session.run("stage_0", (np.zeros(1), np.zeros(1)))
+
+
+def test_loading_has_a_limit_of_its_own_that_patience_and_size_extend(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_SLOWEST_BYTES_S", 1e18)
+    monkeypatch.setattr(session, "LOAD_S", 0.001)
+    with pytest.raises(VerificationError, match=r"loading cascade\.tflite gave no answer within 0 s"):
+        HostSession(Path(artifact.path), "litert")
+    monkeypatch.setattr(session, "_SLOWEST_BYTES_S", Path(artifact.path).stat().st_size / 100)
+    HostSession(Path(artifact.path), "litert").close()
+    monkeypatch.setattr(session, "_SLOWEST_BYTES_S", 1e18)
+    monkeypatch.setenv(PATIENCE, "100000")
+    HostSession(Path(artifact.path), "litert").close()
 
 
 def test_a_file_that_is_no_artifact_is_one_error(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from failing_workers import open_worker
 
 from device_profiler.errors import InputError, VerificationError
-from mobile_export.worker import SHOW_OUTPUT, WorkerProcess
+from mobile_export.worker import PATIENCE, SHOW_OUTPUT, WorkerProcess
 
 
 @pytest.fixture
@@ -65,6 +65,22 @@ def test_a_hang_is_stopped(worker: WorkerProcess) -> None:
     with pytest.raises(VerificationError, match="gave no answer within 1 s"):
         worker.request("hang", "entry 'stage_0'", 1)
     assert time.monotonic() - start < 30
+
+
+def test_patience_makes_limits_longer(worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker.request(1, "warming up", 30)
+    monkeypatch.setenv(PATIENCE, "2.5")
+    with pytest.raises(VerificationError, match=r"within 2 s and was stopped; .* MESS_DEPLOY_PATIENCE=4 in front"):
+        worker.request("hang", "entry 'stage_0'", 0.8)
+
+
+@pytest.mark.parametrize("told", ["soon", "0.5", "inf", "nan"])
+def test_patience_is_a_number_from_one_on(
+    worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    monkeypatch.setenv(PATIENCE, told)
+    with pytest.raises(InputError, match=f"MESS_DEPLOY_PATIENCE='{told}' must be a number from 1 on"):
+        worker.request(1, "adding", 30)
 
 
 def test_failures_keep_their_kind_and_first_line(worker: WorkerProcess) -> None:
