@@ -92,16 +92,17 @@ def test_the_cures_keep_the_function(module: type[nn.Module]) -> None:
 
 
 class Clipped(nn.Module):
-    """A convolution that gives far more than the ReLU6 behind it lets through, as trained networks have them."""
+    """One channel gives far more than the ReLU6 behind it lets through, as in trained networks; the others count."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.wide, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
-        self.wide.weight.data *= 60
+        self.wide, self.clip, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.ReLU6(), nn.Conv2d(8, 4, 1)
+        self.wide.weight.data[0] *= 300
+        self.last.weight.data[:, 0] = 0
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        return (self.last(functional.relu6(self.wide(x))),)
+        return (self.last(self.clip(self.wide(x))),)
 
 
 def test_what_a_relu6_cuts_off_costs_no_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
