@@ -33,11 +33,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LIST_TIMEOUT_S = 3.0
+_ANSWER_S = 5.0
+"""How long a network phone may take to answer at all."""
 # Limits of ADB's file transfer: https://android.googlesource.com/platform/packages/modules/adb/+/main/SYNC.TXT
 _CHUNK = 64 * 1024
 _HEADER = struct.Struct("<4sI")
 _READ = 64 * 1024
 _TRANSFER = "sync:"
+_STANDING = ("device", "unauthorized", "authorizing")
+"""States that a connection made anew would have too."""
 _ADVICE = {
     "unauthorized": "unlock the phone, accept its question about USB debugging, then try again",
     "authorizing": "unlock the phone, accept its question about USB debugging, then try again",
@@ -136,6 +140,7 @@ class AdbServerTransport(VerifiedTransport):
         super().__init__(address)
         self._serial = serial
         self._deadline = _Deadline()
+        self._doubtful = False
 
     def close(self) -> None:
         """See `Transport`."""
@@ -143,19 +148,23 @@ class AdbServerTransport(VerifiedTransport):
     def connect(self, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """Ask the server for the phone now, so that what is wrong shows at once.
 
+        A network phone must answer too: a connection whose beginning was garbled stays with the server for good, and
+        is to it as any other. One over which nothing comes is made anew.
+
         Raises:
             DeviceError: no server runs, it does not know the phone (the known ones are listed), or the phone is
                 offline or does not trust this machine.
         """
+        self._doubtful = True
         with self._bounded("connect", timeout_s):
-            self._attach()
+            pass
 
     def _attach(self) -> None:
-        """The server's state of the phone is "device"; it is asked to connect to a network phone that it lacks."""
+        """The server's state of the phone is "device"; it is asked to connect to a network phone that it lacks, or
+        whose state can't get better by itself."""
         phones = {phone.serial: phone for phone in _listed(self._deadline)}
-        if tcp_place(self._serial) and getattr(phones.get(self._serial), "state", "offline") == "offline":
-            with _server_errors():
-                _client(self._deadline).connect(self._serial, timeout=self._deadline.remaining_s())
+        if tcp_place(self._serial) and getattr(phones.get(self._serial), "state", "offline") not in _STANDING:
+            self._connect_anew(known=self._serial in phones)
             phones = {phone.serial: phone for phone in _listed(self._deadline)}
         phone = phones.get(self._serial)
         if phone is None:
@@ -165,12 +174,40 @@ class AdbServerTransport(VerifiedTransport):
             raise ConnectionLostError(f"the adb server says that {self._serial} is {phone.state!r}: "
                                       f"{_ADVICE.get(phone.state, 'wait for it, or attach it anew')}")
 
+    def _connect_anew(self, *, known: bool) -> None:
+        with _server_errors():
+            if known:  # else the server says that it is connected, and leaves it as it is
+                _client(self._deadline).disconnect(self._serial)
+            _client(self._deadline).connect(self._serial, timeout=self._deadline.remaining_s())
+
+    def _make_sure(self) -> None:
+        """The phone is attached, and where it is on the network it answers, at the second connection at the latest."""
+        self._attach()
+        if not tcp_place(self._serial):
+            return
+        whole = self._deadline.at
+        left = self._deadline.remaining_s()
+        self._deadline.at -= max(left / 2, left - _ANSWER_S)
+        try:
+            self._raw_shell("true")
+        except (OSError, ConnectionLostError) as error:
+            log.debug("%s does not answer (%s): connecting anew", self._serial, error)
+            self._deadline.at = whole
+            self._connect_anew(known=True)
+            self._attach()
+        finally:
+            self._deadline.at = whole
+
     @contextmanager
     def _bounded(self, action: str, timeout_s: float) -> Iterator[None]:
         self._deadline.at = time.monotonic() + timeout_s
         try:
+            if self._doubtful:
+                self._make_sure()
+                self._doubtful = False
             yield
         except TimeoutError as error:
+            self._doubtful = True
             raise DeviceTimeoutError(f"{self.address} did not {action} within {timeout_s:g} s; see whether the phone "
                                      f"still answers, or allow more time") from error
         except OSError as error:

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from device_profiler import debian
 from device_profiler.emulator.phone import start_phone, stop_phone
 from device_profiler.errors import DeviceError, InputError
 from device_profiler.transport import DeviceTimeoutError, Transport, connect
+from tests.faults.cable_ways import adb_server
 
 FOLDER = "/data/local/tmp/contract"
 
@@ -30,13 +30,8 @@ def address() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def server(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Port of an adb server of the tests' own, with a home of its own: nobody else's is disturbed."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = int(listener.getsockname()[1])
-    environment = {"HOME": str(tmp_path_factory.mktemp("home")), "PATH": os.environ["PATH"]}
-    command = [adbutils.adb_path(), "-P", str(port)]
-    subprocess.run([*command, "start-server"], env=environment, check=True, capture_output=True, timeout=60)
-    yield port
-    subprocess.run([*command, "kill-server"], env=environment, check=False, capture_output=True, timeout=60)
+    with adb_server(tmp_path_factory.mktemp("home")) as port:
+        yield port
 
 
 class TransportContract:

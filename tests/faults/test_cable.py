@@ -1,4 +1,7 @@
-"""A cable that fails at any byte: no hang, no wrong answer, no half file under its name, and the next try works."""
+"""A cable that fails at any byte: no hang, no wrong answer, no half file under its name, and the next try works.
+
+The cable is the one to the phone's adbd; what is at its other end is this program (adb-shell), or an adb server.
+"""
 
 import random
 import time
@@ -14,6 +17,7 @@ from device_profiler.emulator.registry import EmulatedPhone
 from device_profiler.errors import DeviceError
 from device_profiler.files import sha256_bytes
 from device_profiler.transport import ConnectionLostError, DeviceTimeoutError, Transport, connect
+from tests.faults.cable_ways import Way, ways
 from tests.faults.fault_proxy import KINDS, SIDES, Fault, FaultProxy
 
 CALL_S, CLEAN_S, HANG_S = 6.0, 120.0, 400.0
@@ -27,8 +31,9 @@ FOLDER = "/data/local/tmp/cable"
 
 @dataclass(frozen=True)
 class Case:
-    """One call under one fault; files of its own on both sides."""
+    """One call under one fault on one way to the phone; files of its own on both sides."""
 
+    way: Way
     fault: Fault
     number: int
     folder: Path
@@ -43,7 +48,7 @@ class Case:
 
 
 def shell(transport: Transport, case: Case, timeout_s: float) -> None:
-    command = "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i+1)); done; exit 3"
+    command = "seq 0 499 | while read n; do echo line $n; done; exit 3"  # ends, whichever of its bytes is another one
     result = transport.shell(command, timeout_s=timeout_s)
     assert (result.exit_code, result.output) == (3, OUTPUT), "an answer is right or there is none"
 
@@ -91,12 +96,12 @@ def check(case: Case, call: Call, phone: EmulatedPhone, *, done: bool) -> None:
 
 def endure(phone: EmulatedPhone, case: Case, call: Call) -> bool:
     """The call under the fault, then again without; whether the fault was met."""
-    with FaultProxy(phone.address, case.fault) as proxy:
+    with FaultProxy(phone.address, case.fault) as proxy, case.way.leaving(proxy.address):
         if call is push:
             ask(phone, f"for i in 1 2 3 4 5 6 7 8 9 10; do echo old; done > {case.remote}")
 
         def attempt(timeout_s: float) -> None:
-            with connect(proxy.address, timeout_s=timeout_s) as transport:
+            with case.way.connect(proxy.address, timeout_s) as transport:
                 call(transport, case, timeout_s)
 
         done = False
@@ -126,10 +131,17 @@ def prepared(phone: EmulatedPhone, tmp_path_factory: pytest.TempPathFactory) -> 
     print(f"adbd ended {log.count('adbd ended')} times")
 
 
-def record(phone: EmulatedPhone, call: Call, folder: Path) -> FaultProxy:
+@pytest.fixture(scope="module", params=["adb-shell", "adb server"])
+def way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    with ways(request.param, tmp_path_factory.mktemp("home")) as one:
+        yield one
+
+
+def record(phone: EmulatedPhone, way: Way, call: Call, folder: Path) -> FaultProxy:
     """A call without a fault: where its messages begin, and how many bytes pass."""
-    with FaultProxy(phone.address) as proxy, connect(proxy.address) as transport:
-        call(transport, Case(Fault("cut", "to phone", 0), 0, folder), CLEAN_S)
+    with FaultProxy(phone.address) as proxy, way.leaving(proxy.address):
+        with way.connect(proxy.address, CLEAN_S) as transport:
+            call(transport, Case(way, Fault("cut", "to phone", 0), 0, folder), CLEAN_S)
         return proxy
 
 
@@ -144,10 +156,10 @@ def all_faults(proxy: FaultProxy) -> Iterator[Fault]:
         yield Fault(dice.choice(KINDS), side, dice.randrange(proxy.passed[side]))
 
 
-def endure_all(phone: EmulatedPhone, call: Call, faults: list[Fault], folder: Path) -> int:
+def endure_all(phone: EmulatedPhone, way: Way, call: Call, faults: list[Fault], folder: Path) -> int:
     """How many faults were met. Every call must come back, and whatever came of it hold `check`."""
     with ThreadPoolExecutor(WORKERS) as pool:
-        running = [(fault, pool.submit(endure, phone, Case(fault, number + 1, folder), call))
+        running = [(fault, pool.submit(endure, phone, Case(way, fault, number + 1, folder), call))
                    for number, fault in enumerate(faults)]
         failures, struck = [], 0
         for fault, future in running:
@@ -160,19 +172,31 @@ def endure_all(phone: EmulatedPhone, call: Call, faults: list[Fault], folder: Pa
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_sample_of_faults(phone: EmulatedPhone, prepared: Path, name: str) -> None:
-    faults = list(all_faults(record(phone, CALLS[name], prepared)))
+def test_a_sample_of_faults(phone: EmulatedPhone, prepared: Path, way: Way, name: str) -> None:
+    faults = list(all_faults(record(phone, way, CALLS[name], prepared)))
     dice = random.Random(name)
     sample = [dice.choice([fault for fault in faults if fault.kind == kind]) for kind in KINDS]
-    assert endure_all(phone, CALLS[name], sample, prepared) >= 3
+    assert endure_all(phone, way, CALLS[name], sample, prepared) >= 3
+
+
+@pytest.mark.parametrize("fault", [
+    pytest.param(Fault("truncate", "to phone", 11), id="the phone waits for the rest"),
+    pytest.param(Fault("truncate", "from phone", 11), id="the server waits for the rest"),
+    pytest.param(Fault("corrupt", "from phone", 24), id="the phone calls itself something else"),
+])
+def test_a_connection_whose_beginning_was_harmed_is_made_anew(
+    phone: EmulatedPhone, prepared: Path, way: Way, fault: Fault
+) -> None:
+    """An adb server keeps it for good otherwise, and answers that it is connected."""
+    assert endure_all(phone, way, shell, [fault], prepared) == 1
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", CALLS)
-def test_faults_at_every_message_and_at_200_bytes(phone: EmulatedPhone, prepared: Path, name: str) -> None:
-    faults = list(all_faults(record(phone, CALLS[name], prepared)))
+def test_faults_at_every_message_and_at_200_bytes(phone: EmulatedPhone, prepared: Path, way: Way, name: str) -> None:
+    faults = list(all_faults(record(phone, way, CALLS[name], prepared)))
     assert len(faults) > RANDOM_BYTES
-    struck = endure_all(phone, CALLS[name], faults, prepared)
+    struck = endure_all(phone, way, CALLS[name], faults, prepared)
     assert struck >= 0.8 * len(faults), "the offsets are those of a call that was recorded"
-    print(f"{name}: {len(faults)} faults, {struck} met")
+    print(f"{way.name}, {name}: {len(faults)} faults, {struck} met")

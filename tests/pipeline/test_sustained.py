@@ -21,8 +21,8 @@ from pipeline.__main__ import run
 from pipeline.run_report import JSON_NAME, read_curve, write_report
 from pipeline.run_report.wording import duration, ratio
 
-SECONDS = 3
-TAU_S = 0.4
+SECONDS = 1
+TAU_S = 0.15
 """Time constant of the phone's case: the run is several of them long, so its curve ends level."""
 
 
@@ -86,12 +86,12 @@ def test_a_sustained_profile_to_its_end(
     assert curve is not None and told["slowdown"] == curve.slowdown and Path(told["sustained"]).parent == tmp_path
     assert told["curve"] == json.loads((tmp_path / "sustained.json").read_text())
     medians = [window.median_ns for window in curve.windows]
-    assert len(medians) >= 20 and curve.seconds == SECONDS
+    assert len(medians) >= 15 and curve.seconds == SECONDS
     assert sum(sum(window.samples_ns) for window in curve.windows) == pytest.approx(SECONDS * 1e9, rel=0.1)
     assert all(later > 0.97 * earlier for earlier, later in pairwise(medians)), "it only gets slower"
     quarter = len(medians) // 4
     assert max(medians[-quarter:]) < 1.05 * min(medians[-quarter:]), "and then it is level"
-    assert curve.slowdown > 1.3 and curve.burst_ns < 1.1 * min(medians)
+    assert curve.slowdown > 1.15 and curve.burst_ns < 1.1 * min(medians)
     assert curve.state_before["thermal_status"] == "0" < curve.state_after["thermal_status"]
     assert curve.provenance == "emulated" and not curve.note
     page = reported(tmp_path)
