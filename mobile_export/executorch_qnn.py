@@ -13,6 +13,7 @@ from device_profiler.targets import Precision, Runtime
 from mobile_export import qnn_sdk
 from mobile_export.artifact import Artifact
 from mobile_export.canonical import canonical
+from mobile_export.canonical_qnn import QNN_REWRITES
 from mobile_export.executorch_graph import describe, write_program
 from mobile_export.exporters import Calibration, check_programs
 from mobile_export.program import Program
@@ -61,7 +62,7 @@ def export(
 
 
 def _graph(program: Program, precision: Precision, calibration: Calibration | None, chip: Any) -> fx.GraphModule:
-    graph_module = canonical(program)
+    graph_module = canonical(program, QNN_REWRITES)
     return calibrated(program, graph_module, _quantizer(chip), calibration) if precision == "int8" else graph_module
 
 
