@@ -138,7 +138,8 @@ def test_what_a_killed_session_changed_is_undone_by_the_next(phones: list[Transp
     assert phone.shell(read).output == "15\n"
     assert phone.shell("cat /data/property/fixed_performance").output == "true\n"
     run = f"{DEVICE_FOLDER}/runs/left"
-    phone.shell(f"mkdir -p {run}; setsid sleep 600 >/dev/null 2>&1 & echo $! > {run}/pid")
+    phone.shell(f"mkdir -p {run}; setsid sh -c 'echo $$ > {run}/pid; exec sleep 600' >/dev/null 2>&1 &"
+                f" while [ ! -s {run}/pid ]; do sleep 0.05; done")  # its own number: setsid may fork
     held = hold(Device(phone, identify(phone)))
     assert phone.shell(read).output == "15\n", "not under a run that goes on"
     held.lease.release(phone)  # type: ignore[union-attr]

@@ -84,6 +84,7 @@ def _sample(exit: int, labels: int) -> Sample:
 def sample_that_leaves_elsewhere(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """A runtime that does not give the same twice: none that is real does so on demand."""
     patch.setattr(bundling, "stored_image", lambda *words: np.zeros(1))
+    patch.setattr(bundling, "taken_image", lambda *words: np.zeros((4, 4, 3), np.uint8))
     patch.setattr(bundling, "make_sample", lambda *words: _sample(1, 1))
     shipped = SimpleNamespace(artifact=SimpleNamespace(precision="int8", runtime="litert"), file=Path("model.tflite"),
                               plan=SimpleNamespace(thresholds=(0.5,)))  # fmt: skip
