@@ -2,11 +2,11 @@
 
 import argparse
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from device_profiler.errors import InputError
+from pipeline.pixel_size import height_and_width
 
 if TYPE_CHECKING:
     from device_profiler.targets import Target
@@ -69,7 +69,7 @@ def app_options_from(arguments: argparse.Namespace, target: "Target") -> AppOpti
     Raises:
         InputError: a value out of range, or an input that the target's runtime does not take.
     """
-    frame = parse_frame(arguments.frame)
+    frame = None if arguments.frame is None else height_and_width(arguments.frame, "--frame", "512x512")
     form: InputForm | None = "uint8" if frame and not arguments.input else arguments.input
     options = AppOptions(form, arguments.exit_margin, arguments.label_frames, frame)
     if frame and not _takes_bytes(target):
@@ -79,20 +79,6 @@ def app_options_from(arguments: argparse.Namespace, target: "Target") -> AppOpti
         )
     check_input(options.input, target)
     return options
-
-
-def parse_frame(text: str | None) -> tuple[int, int] | None:
-    """'1280x720' -> (720, 1280), that is (height, width).
-
-    Raises:
-        InputError: not two numbers.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match:
-        raise InputError(f"--frame {text!r} is no size: write WIDTHxHEIGHT in pixels, as in 512x512")
-    return int(match[2]), int(match[1])
 
 
 def check_input(form: InputForm | None, target: "Target") -> None:

@@ -68,7 +68,7 @@ def make_bundle(
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         target=request.target,
-        setting=_setting(winner),
+        setting=shipment.configuration.ships_as,
         policy=network.policy,
         classes=_classes(network),
         input=_image_input(shipment, spec.size),
@@ -90,12 +90,6 @@ def make_bundle(
     )
     sample = _sample(shipment, network.source.test, proof)
     return write_bundle(workspace.run / "deployment", manifest, shipment.file, sample)
-
-
-def _setting(winner: TimedWhole) -> Literal["budgeted", "adaptive", "anytime"]:
-    if winner.shipment.configuration.setting == "anytime":
-        return "anytime"
-    return "adaptive" if len(winner.paths) > 1 else "budgeted"
 
 
 def _readouts(

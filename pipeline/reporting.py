@@ -100,7 +100,7 @@ class _Facts:
             policy=network.policy,
             data=self._data(),
             exits=self.spec.exit_names,
-            setting=_setting(d.winner.shipment.configuration),
+            setting=d.winner.shipment.configuration.ships_as,
             constraints=_constraints(d.request.objective),
             search=_search_facts(d),
             table=self._source(),
@@ -303,15 +303,9 @@ class _Facts:
         )
 
 
-def _setting(configuration: Configuration) -> Setting:
-    if configuration.setting == "anytime":
-        return "anytime"
-    return "adaptive" if len(configuration.exits) > 1 else "budgeted"
-
-
 def _choice(configuration: Configuration) -> Choice:
     return Choice(
-        setting=_setting(configuration),
+        setting=configuration.ships_as,
         exits=configuration.exits,
         heads=configuration.heads,
         thresholds=configuration.thresholds,

@@ -8,7 +8,7 @@ from device_profiler.measurement import Measurement
 from pipeline.deciding import Decision, SplitStatistics, check_first_answer
 from pipeline.deployment import TimedWhole
 from pipeline.durations import format_duration
-from pipeline.exact_search.configuration import Candidate, Configuration
+from pipeline.exact_search.configuration import TIE_MIOU, Candidate, Configuration
 from pipeline.exact_search.evaluate import evaluate_configuration, head_indices, read_at_deadlines, route_costs
 from pipeline.exact_search.objective import Objective
 from pipeline.exact_search.runners_up import runners_up
@@ -113,7 +113,7 @@ def _best_anytime(
     timed: list[TimedWhole] = []
     for _ in range(ATTEMPTS):
         timed += measure((best, decision.strongest_single, decision.reference))[:2]
-        if timed[-2].search.exit_rates == best.exit_rates:
+        if timed[-2].search.miou >= best.miou - TIE_MIOU:
             break
         asked = _sooner(asked, statistics, table, timed[-2])
         try:

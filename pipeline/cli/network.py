@@ -1,12 +1,12 @@
 """What verbs share: the arguments that choose data, network and phone, and how they become typed requests."""
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from device_profiler.errors import InputError
 from pipeline.cli.store_place import add_store_argument
+from pipeline.pixel_size import height_and_width
 
 if TYPE_CHECKING:
     from pipeline.network import NetworkRequest
@@ -67,10 +67,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match:
-        raise InputError(f"--size {text!r} is no size: write WIDTHxHEIGHT in pixels, as in 256x256")
-    width, height = int(match[1]), int(match[2])
+    height, width = height_and_width(text, "--size", "256x256")
     if not width or not height or width % 32 or height % 32:
         near = "x".join(str(max(32, round(side / 32) * 32)) for side in (width, height))
         raise InputError(f"--size {text} must be multiples of 32, for example {near}")

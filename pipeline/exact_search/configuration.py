@@ -1,6 +1,7 @@
 """What a search finds: configurations, what they are worth, and the Pareto front of them. Light; all of it is JSON."""
 
 import math
+from typing import Literal
 
 import msgspec
 
@@ -21,6 +22,13 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exits: tuple[int, ...]
     heads: tuple[str, ...]
     thresholds: tuple[float, ...] = ()
+
+    @property
+    def ships_as(self) -> Literal["budgeted", "adaptive", "anytime"]:
+        """Its setting as a deployment: of a single exit, budgeted and adaptive are one."""
+        if self.setting == "anytime":
+            return "anytime"
+        return "adaptive" if len(self.exits) > 1 else "budgeted"
 
     @property
     def limits(self) -> tuple[float, ...]:

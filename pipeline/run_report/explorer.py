@@ -41,8 +41,8 @@ class ExploredFront(msgspec.Struct, frozen=True):
 class Explorer(msgspec.Struct, frozen=True):
     """The content of the page's picker. `ask`, `bound`: the run's own question, "latency" (ns) or "drop" (of mIoU).
 
-    `start_ns`: where the latency slider stands at first. `command`, `search`: what deploys a point or finds an anytime
-    one, without setting and bound (empty: the run's options can't be read).
+    `start_ns`: where the latency slider stands at first. `command`: what deploys a point, without setting, deadlines
+    and bound (empty: the run's options can't be read).
     """
 
     source: str
@@ -55,7 +55,6 @@ class Explorer(msgspec.Struct, frozen=True):
     bound: float | None
     start_ns: float
     command: str
-    search: str
 
 
 def explorer(report: RunReport) -> Explorer:
@@ -75,7 +74,6 @@ def explorer(report: RunReport) -> Explorer:
         bound=bound,
         start_ns=report.chosen.candidate.search.latency_ns,
         command=_command(report),
-        search=_search_command(report),
     )
 
 
@@ -140,8 +138,3 @@ def _command(report: RunReport) -> str:
             continue
         flags.append(f"--{name}" if value is True else f"--{name} {shlex.quote(str(value))}")
     return f"python -m pipeline deploy {' '.join(flags)} --run {shlex.quote(f'runs/{report.run}-picked')}"
-
-
-def _search_command(report: RunReport) -> str:
-    run = shlex.quote(f"runs/{report.run}")
-    return f"python -m pipeline search --statistics {run}/statistics.npz --latency {run}/latency.json"

@@ -84,6 +84,9 @@ def test_without_a_threshold_only_a_deadline_ends_before_the_last_stage(bundle: 
         assert done.stdout.splitlines()[-1].startswith(f"exit {exit_taken} confidences 0.")
         expected = Image.open(bundle.folder / "self_check" / f"exit_{exit_taken}.pgm")
         assert np.array_equal(np.asarray(Image.open(labels)), np.asarray(expected))
+    done = subprocess.run([*words, "soon"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2, "error: MILLISECONDS is a whole number such as 20, not 'soon'")  # fmt: skip
 
 
 @WHICH

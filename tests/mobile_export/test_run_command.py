@@ -36,6 +36,24 @@ def test_the_sample_image_gives_the_expected_mask(bundle: Bundle, capsys: pytest
     assert found["host_ms"] > 0
 
 
+@pytest.mark.parametrize(("deadline", "stage"), [([], 1), (["--deadline", "1ns"], 0), (["--deadline", "60s"], 1)])
+def test_an_anytime_bundle_answers_by_the_deadline(
+    bundle: Bundle, deadline: list[str], stage: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite_manifest(bundle, lambda content: content["stages"][0].update(threshold=None))
+    mask = tmp_path / "mask.png"
+    words = ["run", str(bundle.folder), str(bundle.folder / "sample.png"), "--output", str(mask), *deadline]
+
+    assert run([*words, "--json"]) == 0
+
+    found = json.loads(capsys.readouterr().out)
+    assert (found["stage"], found["thresholds"], found["deadline_ms"] is None) == (stage, [None], not deadline)
+    expected = Image.open(bundle.folder / "self_check" / f"exit_{stage}.pgm")
+    assert np.array_equal(np.asarray(Image.open(mask)), np.asarray(expected))
+    assert run(words) == 0
+    assert "no threshold" in capsys.readouterr().out
+
+
 def test_a_photo_of_another_size_keeps_its_size(
     bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,7 @@
 """Asking the fronts for something else: the page picks what the points of the front say, by slider, key and number."""
 
+from argparse import Namespace
+
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page
 from report_browser import drawn, opened
@@ -7,6 +9,7 @@ from report_factory import make_report
 
 from pipeline.cli import deploy
 from pipeline.cli.parser import parse, verb_parser
+from pipeline.durations import parse_duration
 from pipeline.run_report import Candidate, RunReport, render
 from pipeline.run_report.explorer import explorer
 from pipeline.run_report.wording import configuration, duration, percent
@@ -103,6 +106,14 @@ def test_a_typed_loss_of_accuracy_is_taken_exactly(page: Page, report: RunReport
     assert page.locator("#explorer [name=ask][value=drop]").is_checked()
 
 
+def typed(page: Page) -> Namespace:
+    """The page's command as `deploy` reads it."""
+    words = page.locator("#typed").inner_text().replace("\n", " ").split()
+    assert words[:4] == ["python", "-m", "pipeline", "deploy"]
+    options = [word for pair in zip(words[4::2], words[5::2], strict=True) for word in pair if "--seed" not in pair]
+    return parse(verb_parser("deploy", deploy), options)
+
+
 def test_another_setting_has_a_front_of_its_own(page: Page, report: RunReport) -> None:
     page.locator("#explorer [name=setting][value=budgeted]").check()
     field(page, "drop").fill("1")
@@ -117,7 +128,9 @@ def test_an_anytime_point_says_when_each_answer_is_there(page: Page, report: Run
     for exit in slowest.choice.exits:
         assert f"answer of {report.exits[exit]}" in text
     assert f"after {duration(slowest.search.worst_latency_ns)}" in text
-    assert "search" in page.locator("#typed").inner_text()
+    deadlines = next(front.deadlines_ns for front in report.fronts if front.setting == "anytime")
+    arguments = typed(page)
+    assert (arguments.setting, [parse_duration(one) for one in arguments.deadline]) == ("anytime", list(deadlines))
 
 
 def test_what_is_too_fast_to_be_true_names_the_fastest(page: Page, report: RunReport) -> None:
@@ -128,10 +141,7 @@ def test_what_is_too_fast_to_be_true_names_the_fastest(page: Page, report: RunRe
 
 def test_the_command_of_a_picked_point_is_one_that_deploy_takes(page: Page, report: RunReport) -> None:
     field(page, "latency").fill("5.5")
-    words = page.locator("#typed").inner_text().replace("\n", " ").split()
-    assert words[:4] == ["python", "-m", "pipeline", "deploy"]
-    options = [word for pair in zip(words[4::2], words[5::2], strict=True) for word in pair if "--seed" not in pair]
-    arguments = parse(verb_parser("deploy", deploy), options)
+    arguments = typed(page)
     assert (arguments.max_latency, arguments.setting, arguments.max_drop) == ("5.5ms", "adaptive", None)
 
 

@@ -7,9 +7,16 @@
 
 namespace {
 
+std::chrono::milliseconds duration(const std::string& word) {
+  if (word.empty() || word.size() > 9 || word.find_first_not_of("0123456789") != std::string::npos) {
+    throw runner::Failure("MILLISECONDS is a whole number such as 20, not '" + word + "'");
+  }
+  return std::chrono::milliseconds(std::stol(word));
+}
+
 void segment(runner::Segmenter& segmenter, const std::string& image, const std::string& labels, const char* milliseconds) {
   const runner::Image read = runner::read_pnm(image, 3);
-  const runner::Result result = milliseconds ? segmenter.run(read, std::chrono::milliseconds(std::stol(milliseconds))) : segmenter.run(read);
+  const runner::Result result = milliseconds ? segmenter.run(read, duration(milliseconds)) : segmenter.run(read);
   runner::write_pgm(labels, result.labels, result.width, result.height);
   std::cout << "exit " << result.exit << " confidences";
   for (const float confidence : result.confidences) std::cout << " " << confidence;

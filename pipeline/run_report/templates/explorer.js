@@ -2,7 +2,7 @@
 Report.ready.then((packed) => {
   const form = document.getElementById("explorer");
   if (!packed || !packed.explorer || !form) return;
-  const { fronts, full, heads, exits, source, setting, ask, bound, command, search } = packed.explorer;
+  const { fronts, full, heads, exits, source, setting, ask, bound, command } = packed.explorer;
   const EXITS = 0, HEADS = 1, THRESHOLDS = 2, MIOU = 3, LATENCY = 4, WORST = 5, RATES = 6, ANSWERS = 7;
   const TOLERANCE = 1e-9;
   const fields = form.elements;
@@ -64,11 +64,10 @@ Report.ready.then((packed) => {
   }
 
   function typed(by) {
-    const front = fronts[chosenSetting()];
+    const { deadlines_ns } = fronts[chosenSetting()];
     const limit = by === "latency" ? `--max-latency ${plain(latencyBound() / 1e6)}ms` : `--max-drop ${plain(Number(fields.drop.value))}pp`;
-    if (chosenSetting() !== "anytime") return `${command} --setting ${chosenSetting()} ${limit}`;
-    const deadlines = front.deadlines_ns.map((ns) => `--deadline ${plain(ns / 1e6)}ms`).join(" ");
-    return `${search} --setting anytime ${deadlines} ${by === "latency" ? "" : limit}`.trim();
+    const deadlines = deadlines_ns.map((ns) => `--deadline ${plain(ns / 1e6)}ms`);
+    return [command, "--setting", chosenSetting(), ...deadlines, limit].join(" ");
   }
 
   function tell(point, front) {
