@@ -7,7 +7,6 @@ begin alike, and a broken-off training resumes. The table is written again after
 
 import argparse
 import hashlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +65,7 @@ class Bench:
         return result
 
     def _made(self, run: Run, seed: int) -> Result:
-        started, effort, source = time.process_time(), self.effort, self.source
+        effort, source = self.effort, self.source
         spec = design_model(
             source.classes.names, source.size, backbone=effort.backbone, output_stride=run.output_stride,
             exits=effort.exits, heads=effort.heads,
@@ -75,7 +74,6 @@ class Bench:
         folder = cache_folder("experiments", training_key(spec, source.fingerprint, schedule))
         options = RunOptions(shared=cache_folder("experiments", "stage1"))
         model = load_model(train(spec, source, schedule, folder, terminal_progress(), options))
-        spent = time.process_time() - started
         pairs = list(zip(self.policies, *self._statistics(model), strict=True))
         _, choosing, telling = pairs[0]
         best = [_best_head(choosing, e) for e in range(len(spec.exits))]
@@ -86,7 +84,7 @@ class Bench:
             tuple(telling.miou(e, h) for e, h in enumerate(best)),
             tuple(telling.heads[e][h] for e, h in enumerate(best)),
             tuple(chosen for settled in settings for chosen in settled.chosen()), tuple(settings[0].front()),
-            spent, torch.get_num_threads(), len(source.train), source.spec.partition(":")[0], source.size,
+            torch.get_num_threads(), len(source.train), source.spec.partition(":")[0], source.size,
             (schedule.exit_dropout.steps, schedule.distillation.steps),
         )
 

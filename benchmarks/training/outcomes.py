@@ -51,7 +51,6 @@ class Result(msgspec.Struct, frozen=True):
     exits_heads: tuple[str, ...]
     chosen: tuple[Chosen, ...]
     front: tuple[Point, ...]
-    cpu_seconds: float
     threads: int
     images: int
     data: str
@@ -68,8 +67,8 @@ def table_of(results: list[Result]) -> str:
         lines += [
             f"\n### {question}\n",
             f"| | seeds | {' | '.join(f'exit{e + 1}' for e in range(exits))} | full network "
-            "| adaptive, at most 1 pp lower | cheaper | CPU s |",
-            "|" + "---|" * (exits + 6),
+            "| adaptive, at most 1 pp lower | cheaper |",
+            "|" + "---|" * (exits + 5),
         ]
         for label in dict.fromkeys(row.label for row in rows):
             lines.append(_row(label, [row for row in rows if row.label == label]))
@@ -82,7 +81,7 @@ def _row(label: str, of_label: list[Result]) -> str:
     cells = [
         label, str(len(of_label)), *[_spread(column) for column in mious.T],
         _spread([100 * row.full_miou for row in of_label]), _spread([100 * c.miou for c in chosen]),
-        _spread([c.times_cheaper for c in chosen], "x"), _spread([row.cpu_seconds for row in of_label]),
+        _spread([c.times_cheaper for c in chosen], "x"),
     ]
     return f"| {' | '.join(cells)} |"
 
