@@ -186,11 +186,11 @@ def _doubts(network: Network, learned: Learned, request: DeployRequest) -> tuple
 def _check_on_phone(
     bench: Bench, phone: PhoneWork, statistics: SplitStatistics, winner: TimedWhole
 ) -> tuple[PhoneAgreement, ...]:
-    """Test images that leave at each exit; where a deadline decides, the same images at every exit."""
+    """What ran there, and test images that leave at each exit; where a deadline decides, the same at every exit."""
     shipment, probes = winner.shipment, _probes(statistics, winner)
+    rows = [*bench.check_delegation(shipment, phone)]
     if shipment.configuration.setting != "anytime":
-        return bench.check_on_phone(shipment, phone, probes)
-    rows: list[PhoneAgreement] = []
+        return (*rows, *bench.check_on_phone(shipment, phone, probes))
     for n, entry in enumerate(shipment.plan.stages):
         stopped = replace(shipment, plan=leaving_at(shipment.plan, n))
         found = bench.check_on_phone(stopped, phone, probes)

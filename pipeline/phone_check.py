@@ -1,4 +1,4 @@
-"""Does the phone compute what this machine computes? Outputs of the same file on both, compared as stored."""
+"""Does the phone compute what this machine computes? Outputs of the same file on both, and what ran there."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,9 @@ import numpy as np
 
 from device_profiler.errors import VerificationError
 from device_profiler.runner.results import CascadeResult as OnPhone
+from device_profiler.runner.results import EntryEvents
 from device_profiler.workload import Array
+from mobile_export.artifact import Artifact
 from mobile_export.session import CascadeResult as OnHost
 
 FLOAT_ERROR = 1e-3
@@ -77,6 +79,31 @@ def compare_cascades(phone: Sequence[OnPhone], host: Sequence[OnHost]) -> tuple[
     return exits, PhoneAgreement(
         "cascade.labels", "share of equal labels", agreement, LABEL_AGREEMENT, False, len(host)
     )
+
+
+def compare_delegation(artifact: Artifact, ran: Sequence[EntryEvents]) -> tuple[PhoneAgreement, ...]:
+    """Every entry as it ran on the phone: its delegate was called, and beside it only what the export declared.
+
+    Raises:
+        VerificationError: a delegate was never called, or another kernel of the runtime computed.
+    """
+    rows = []
+    for events in ran:
+        entry = artifact.entry(events.entry)
+        if not events.delegate_calls and entry.delegated_share:
+            raise VerificationError(
+                f"entry {entry.name!r} called no delegate on the phone, though {entry.delegated_share:.0%} of its "
+                f"operators were given to one: the phone's runtime lacks it; export for what it has"
+            )
+        undeclared = sorted(set(events.kinds) - set(entry.host_side))
+        if undeclared:
+            raise VerificationError(
+                f"entry {entry.name!r}: {', '.join(undeclared)} ran off the delegate on the phone, which the export "
+                f"did not declare (it declared {', '.join(entry.host_side) or 'none'}): export anew with the versions "
+                f"that the phone's runtime has"
+            )
+        rows.append(PhoneAgreement(f"{entry.name}.delegate", "undeclared kernels beside the delegate", 0.0, 0.0, True))
+    return tuple(rows)
 
 
 def _compare(where: str, phone: Array, host: Array) -> PhoneAgreement:

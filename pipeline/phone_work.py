@@ -13,7 +13,7 @@ from device_profiler.device import Device, open_device
 from device_profiler.measurement import DeviceIdentity, Measurement
 from device_profiler.protocol import measure_cascade, protocol_version
 from device_profiler.runner.client import install
-from device_profiler.runner.results import CascadeResult
+from device_profiler.runner.results import CascadeResult, EntryEvents
 from device_profiler.store import Store
 from device_profiler.targets import Target
 from device_profiler.workload import Array, CascadePlan, Operator
@@ -94,6 +94,14 @@ class PhoneWork(Protocol):
         """
         ...
 
+    def watch(self, file: Path, entries: Sequence[str]) -> tuple[EntryEvents, ...]:
+        """What runs when each entry of an ExecuTorch file does.
+
+        Raises:
+            DeviceError: the phone failed.
+        """
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class LocalPhone:
@@ -127,6 +135,10 @@ class LocalPhone:
     def run_cascade(self, file: Path, plan: CascadePlan, images: Sequence[Array]) -> list[CascadeResult]:
         """See `run_cascade`."""
         return run_cascade(self.device, self.target, file, plan, images)
+
+    def watch(self, file: Path, entries: Sequence[str]) -> tuple[EntryEvents, ...]:
+        """See `PhoneWork`."""
+        return install(self.device.transport, self.target.runtime).watch(file, entries)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A configuration as it ships: exported whole, held against eager PyTorch, run and timed whole on the phone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from pipeline.evaluation import to_images
 from pipeline.exact_search.configuration import Configuration
 from pipeline.model import ModelSpec, MultiExitModel
 from pipeline.partition import Partition, deployment_programs
-from pipeline.phone_check import PhoneAgreement, compare_cascades
+from pipeline.phone_check import PhoneAgreement, compare_cascades, compare_delegation
 from pipeline.phone_work import PhoneWork, WholeWork
 from pipeline.quantized import calibration_images
 from pipeline.sources import graph_code
@@ -176,31 +176,50 @@ class Bench:
         Raises:
             VerificationError: an exit or too many labels differ.
         """
-        path = (
-            self.workspace.kept(
-                "phone",
-                content_key(
-                    "agreement",
-                    shipment.artifact.sha256,
-                    *plan_key(shipment.plan),
-                    phone.identity.fingerprint,
-                    indices,
-                    protocol_version(self.target, phone.identity.clock),
-                    *image_code(shipment, self.test),
-                ),
-            )
-            / "agreement.json"
-        )
-        if path.exists():
-            self.workspace.note_reuse("phone check", _title(shipment.configuration))
-            return msgspec.json.decode(path.read_bytes(), type=tuple[PhoneAgreement, ...])
-        images = [stored_image(shipment.artifact, shipment.plan, self.test, index) for index in indices]
-        with self.workspace.timed("phone check"), self.workspace.progress.task("phone check", 1) as advance:
+        said = (*plan_key(shipment.plan), indices, *image_code(shipment, self.test))
+
+        def check() -> tuple[PhoneAgreement, ...]:
+            images = [stored_image(shipment.artifact, shipment.plan, self.test, index) for index in indices]
             there = phone.run_cascade(shipment.file, shipment.plan, images)
             with HostSession(shipment.file, shipment.artifact.runtime) as session:
                 here = [session.run_cascade(shipment.plan, image) for image in images]
+            return compare_cascades(there, here)
+
+        return self._kept_rows("phone check", shipment, phone, said, check)
+
+    def check_delegation(self, shipment: Shipment, phone: PhoneWork) -> tuple[PhoneAgreement, ...]:
+        """What ran on the phone against what the export declared; empty where the runtime tells no such events.
+
+        Raises:
+            VerificationError: no delegate was called, or something fell off it that was not declared.
+        """
+        if self.target.runtime != "executorch":
+            return ()
+        entries = (*shipment.plan.stages, *shipment.plan.finish)
+
+        def check() -> tuple[PhoneAgreement, ...]:
+            return compare_delegation(shipment.artifact, phone.watch(shipment.file, entries))
+
+        return self._kept_rows("delegate on the phone", shipment, phone, entries, check)
+
+    def _kept_rows(
+        self,
+        title: str,
+        shipment: Shipment,
+        phone: PhoneWork,
+        said: Sequence[object],
+        check: Callable[[], tuple[PhoneAgreement, ...]],
+    ) -> tuple[PhoneAgreement, ...]:
+        """What a check of a file on a phone found, or what was found before; `said`: what else it hangs on."""
+        version = protocol_version(self.target, phone.identity.clock)
+        key = content_key(title, shipment.artifact.sha256, phone.identity.fingerprint, version, *said)
+        path = self.workspace.kept("phone", key) / "agreement.json"
+        if path.exists():
+            self.workspace.note_reuse(title, _title(shipment.configuration))
+            return msgspec.json.decode(path.read_bytes(), type=tuple[PhoneAgreement, ...])
+        with self.workspace.timed(title), self.workspace.progress.task(title, 1) as advance:
+            rows = check()
             advance(1, "")
-        rows = compare_cascades(there, here)
         write_atomic(path, msgspec.json.encode(rows))
         return rows
 

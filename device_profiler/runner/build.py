@@ -16,7 +16,7 @@ from device_profiler.targets import Runtime
 from device_profiler.toolchain import INSTALL_CROSS_COMPILER, Compiler, cross_compiler, host_compiler
 
 _SOURCES = Path(__file__).parent / "source"
-_SHARED = ("tensor", "job", "results", "visits", "calls", "cascade", "cascade_job", "main")
+_SHARED = ("tensor", "job", "results", "visits", "calls", "cascade", "cascade_job", "events", "main")
 _CASCADE = ("model.h", "tensor.h", "tensor.cpp", "cascade.h", "cascade.cpp")
 _OWN: dict[Runtime, tuple[str, ...]] = {
     "executorch": ("executorch_model.cpp",),
@@ -69,7 +69,7 @@ def build_runner(runtime: Runtime, machine: Machine = "phone") -> RunnerFolder:
             installed one lacks an arm64 C library where none can be fetched.
         DeviceError: a download or the compiler failed.
     """
-    sources = [_SOURCES / f"{stem}.cpp" for stem in (*_SHARED, f"{runtime}_model")]
+    sources = [_SOURCES / f"{stem}.cpp" for stem in (*_SHARED, f"{runtime}_model", f"{runtime}_events")]
     return build_program(f"{runtime}_runner", sources, runtime, machine)
 
 

@@ -13,14 +13,16 @@ from device_profiler.leases import LeasedTransport
 from device_profiler.runner.build import RunnerFolder, build_runner, write_archive
 from device_profiler.runner.detached import DEVICE_FOLDER as DEVICE_FOLDER
 from device_profiler.runner.detached import DetachedRun, Finished, StayedAwayError
-from device_profiler.runner.job import NO_SCHEDULE, Repetitions, Schedule, write_calls, write_cascade
+from device_profiler.runner.job import NO_SCHEDULE, Repetitions, Schedule, write_calls, write_cascade, write_watches
 from device_profiler.runner.results import (
     CallResult,
     CascadeResult,
+    EntryEvents,
     Visit,
     Window,
     call_results,
     cascade_results,
+    entry_events,
     error_of,
     is_done,
     visits,
@@ -170,6 +172,17 @@ class Runner:
             write_cascade(folder, artifact.name, plan, [image], repetitions, schedule)
             lines = self._execute(artifact, folder, 1, schedule, timeout_s, progress, launch)
             return _scheduled(cascade_results(lines[:1], folder / "outputs"), lines, schedule)
+
+    def watch(self, artifact: Path, entries: Sequence[str], *, timeout_s: float = 600.0) -> tuple[EntryEvents, ...]:
+        """What a run of each entry comes to: what a delegate took, and what the runtime's own kernels did.
+
+        For ExecuTorch alone: LiteRT's runtime tells no such events. Raises as `run`.
+        """
+        repetitions = Repetitions(0, 0, limit_s=timeout_s + _LIMIT_MARGIN_S)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            write_watches(folder, artifact.name, entries, repetitions)
+            return entry_events(self._execute(artifact, folder, len(entries), NO_SCHEDULE, timeout_s, no_progress))
 
     def forget(self, session: str) -> None:
         """Remove a session's launches from the phone: they count, or never will.

@@ -152,6 +152,17 @@ def write_cascade(
     _write(folder, model, repetitions, [*lines, *schedule.lines()])
 
 
+def write_watches(folder: Path, model: str, entries: Sequence[str], repetitions: Repetitions) -> None:
+    """Likewise for entries that are run once on zeros each, to tell what ran.
+
+    Raises:
+        InputError: no entries, or a name that the job file can't hold.
+    """
+    if not entries:
+        raise InputError("nothing to watch: give at least one entry")
+    _write(folder, model, repetitions, [f"watch {_word(entry)}" for entry in entries])
+
+
 def _check_plan(plan: CascadePlan) -> None:
     if len(plan.thresholds) != len(plan.stages) - 1:
         raise InputError(

@@ -70,6 +70,22 @@ class Window(msgspec.Struct, frozen=True):
     samples_ns: tuple[int, ...]
 
 
+class EntryEvents(msgspec.Struct, frozen=True):
+    """What one run of an entry came to: graphs that a delegate took, and the runtime's own kernels with their number.
+
+    `kernels`: by ExecuTorch's names, such as "argmax.out" and "_to_dim_order_copy.out".
+    """
+
+    entry: str
+    delegate_calls: int
+    kernels: dict[str, int]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kernels as exports name operators: without overload and leading underscore."""
+        return tuple(sorted({name.partition(".")[0].removeprefix("_") for name in self.kernels}))
+
+
 class _Stored(msgspec.Struct, frozen=True):
     offset: int
     dtype: str
@@ -161,6 +177,11 @@ def cascade_results(lines: Sequence[str], outputs: Path) -> list[CascadeResult]:
 def visits(lines: Sequence[str]) -> tuple[Visit, ...]:
     """The visits of a schedule, in order."""
     return tuple(_decode(line, Visit) for line in lines)
+
+
+def entry_events(lines: Sequence[str]) -> tuple[EntryEvents, ...]:
+    """The watched entries, in order."""
+    return tuple(_decode(line, EntryEvents) for line in lines)
 
 
 def windows(lines: Sequence[str]) -> tuple[Window, ...]:

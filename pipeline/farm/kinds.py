@@ -23,7 +23,7 @@ from pipeline.farm.packing import pack, unpack
 if TYPE_CHECKING:
     from pipeline.model import ModelSpec
 
-PROFILE, IDENTIFY, WHOLE, CASCADE = "profile", "identify", "whole", "cascade"
+PROFILE, IDENTIFY, WHOLE, CASCADE, WATCH = "profile", "identify", "whole", "cascade", "watch"
 
 
 class ProfileJob(msgspec.Struct, frozen=True):
@@ -63,6 +63,13 @@ class CascadeAnswer(msgspec.Struct, frozen=True):
     load_ns: int
     first_ns: int
     peak_rss_kb: int
+
+
+class WatchJob(msgspec.Struct, frozen=True):
+    """The request of a job of the kind `watch`: a deployment's file as bytes, and the entries to be told of."""
+
+    file: bytes
+    entries: tuple[str, ...]
 
 
 def make_job(kind: str, target: str, request: msgspec.Struct, *, only: str = "") -> Job:
@@ -111,6 +118,15 @@ def _cascade(job: Job, target: Target, device: Device, store: Store, claim: Clai
                       one.peak_rss_kb) for one in found])
 
 
+def _watch(job: Job, target: Target, device: Device, store: Store, claim: Claim) -> bytes:
+    """A tuple of `device_profiler.runner.results.EntryEvents`."""
+    from device_profiler.runner.client import install
+
+    asked = msgspec.json.decode(job.request, type=WatchJob)
+    with _file(asked.file, target) as file:
+        return msgspec.json.encode(install(device.transport, target.runtime).watch(file, asked.entries))
+
+
 @contextmanager
 def _file(content: bytes, target: Target) -> Iterator[Path]:
     """The artifact as a file of this host, while the block runs."""
@@ -136,7 +152,7 @@ def _profile(job: Job, target: Target, device: Device, store: Store, claim: Clai
 
 
 KINDS: dict[str, Callable[[Job, Target, Device, Store, Claim], bytes]] = {
-    PROFILE: _profile, IDENTIFY: _identify, WHOLE: _whole, CASCADE: _cascade,
+    PROFILE: _profile, IDENTIFY: _identify, WHOLE: _whole, CASCADE: _cascade, WATCH: _watch,
 }
 
 

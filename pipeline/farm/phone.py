@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from device_profiler.measurement import DeviceIdentity
-from device_profiler.runner.results import CascadeResult
+from device_profiler.runner.results import CascadeResult, EntryEvents
 from device_profiler.targets import Target
 from device_profiler.workload import Array, CascadePlan
 from pipeline.farm.client import Farm, emulated_only
@@ -21,9 +21,11 @@ from pipeline.farm.jobs import Job, seat_of
 from pipeline.farm.kinds import (
     CASCADE,
     PROFILE,
+    WATCH,
     WHOLE,
     CascadeAnswer,
     CascadeJob,
+    WatchJob,
     WholeJob,
     identify_job,
     make_job,
@@ -96,6 +98,11 @@ class FarmPhone:
         request = CascadeJob(file.read_bytes(), plan, tuple(map(pack, images)))
         answers = self.answer(self._job(CASCADE, request), tuple[CascadeAnswer, ...])
         return [_result(answer) for answer in answers]
+
+    def watch(self, file: Path, entries: Sequence[str]) -> tuple[EntryEvents, ...]:
+        """See `PhoneWork`."""
+        request = WatchJob(file.read_bytes(), tuple(entries))
+        return self.answer(self._job(WATCH, request), tuple[EntryEvents, ...])
 
     def _job(self, kind: str, request: msgspec.Struct) -> Job:
         job = make_job(kind, self.target.name, request, only=self.seat)

@@ -1,8 +1,8 @@
 """Makes the small deployments that the runner's tests use; run as a process of its own: `make_models.py FOLDER`.
 
 A cascade of two stages, the first with a finish, on 3x32x32 images, as exporters write it: `cascade.pte` (XNNPACK,
-fp32), `cascade.tflite` (fp32) and `cascade_int8.tflite`; images and answers in `eager.npz` (PyTorch) and `int8.npz`
-(LiteRT).
+fp32), `portable.pte` (the same without a delegate), `cascade.tflite` (fp32) and `cascade_int8.tflite`; images and
+answers in `eager.npz` (PyTorch) and `int8.npz` (LiteRT).
 """
 
 import sys
@@ -103,14 +103,17 @@ def main(folder: Path) -> None:
         "finish_0": torch.from_numpy(answers["stage_0.1"][0]),
     }
     np.savez(folder / "eager.npz", images=images, **{name: np.stack(values) for name, values in answers.items()})
-    write_executorch(modules, examples, folder / "cascade.pte")
+    write_executorch(modules, examples, folder / "cascade.pte", [XnnpackPartitioner()])
+    write_executorch(modules, examples, folder / "portable.pte", [])
     write_litert(modules, examples, folder / "cascade.tflite")
     write_int8(folder, images)
 
 
-def write_executorch(modules: dict[str, nn.Module], examples: dict[str, torch.Tensor], path: Path) -> None:
+def write_executorch(
+    modules: dict[str, nn.Module], examples: dict[str, torch.Tensor], path: Path, delegates: list[XnnpackPartitioner]
+) -> None:
     exported = {name: torch.export.export(module, (examples[name],), strict=False) for name, module in modules.items()}
-    partitioner = {name: [XnnpackPartitioner()] for name in modules}
+    partitioner = dict.fromkeys(modules, delegates)
     path.write_bytes(to_edge_transform_and_lower(exported, partitioner=partitioner).to_executorch().buffer)
 
 

@@ -12,6 +12,7 @@ from device_profiler.errors import DeviceError, InputError, VerificationError
 from device_profiler.golden import golden_file
 from device_profiler.runner.client import Runner, install
 from device_profiler.runner.job import GOLDEN_VISIT, Schedule, Settle, Sustain
+from device_profiler.runner.results import EntryEvents
 from device_profiler.workload import Call, CascadePlan
 
 every_deployment = pytest.mark.parametrize("deployed", ALL, ids=NAMES)
@@ -99,6 +100,25 @@ def test_a_budgeted_deployment_is_one_program(deployed: Deployed, deployments: P
     )[0]
     assert result.exit == 0 and result.confidences == ()
     np.testing.assert_array_equal(result.labels, deployed.expected(deployments)["finish_0.0"][0])
+
+
+def test_what_ran_is_told_by_entry(deployments: Path, root: str) -> None:
+    """By the delegate, and by kernels of the runtime: both, where both computed."""
+    runner = runner_for(EXECUTORCH, root)
+    first, last = runner.watch(EXECUTORCH.path(deployments), ["stage_0", "finish_0"])
+    assert (first.entry, first.delegate_calls, first.kinds) == ("stage_0", 1, ("amax", "mean", "softmax"))
+    assert last == EntryEvents("finish_0", 1, {"argmax.out": 1, "_to_dim_order_copy.out": 1})
+    (alone,) = runner.watch(deployments / "portable.pte", ["stage_0"])
+    assert alone.delegate_calls == 0 and alone.kernels["convolution.out"] == 3
+
+
+def test_what_can_not_be_watched_is_told(deployments: Path, root: str) -> None:
+    with pytest.raises(VerificationError, match="LiteRT tells no delegate events"):
+        runner_for(LITERT, root).watch(LITERT.path(deployments), ["stage_0"])
+    with pytest.raises(VerificationError, match="entry nope can't be loaded"):
+        runner_for(EXECUTORCH, root).watch(EXECUTORCH.path(deployments), ["nope"])
+    with pytest.raises(InputError, match="give at least one entry"):
+        runner_for(EXECUTORCH, root).watch(EXECUTORCH.path(deployments), [])
 
 
 def test_different_quantisation_at_a_boundary_is_an_error(deployments: Path, root: str) -> None:

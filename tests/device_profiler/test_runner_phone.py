@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deployed import ALL, EXECUTORCH, LITERT_INT8, NAMES, Deployed, middle, plan
+from deployed import ALL, EXECUTORCH, LITERT_INT8, NAMES, OUTPUTS, Deployed, middle, plan
+from local_transport import LocalTransport
 
 from device_profiler.device import Device, identify
 from device_profiler.errors import DeviceError, VerificationError
@@ -62,6 +63,15 @@ def test_phone_takes_the_exits_that_the_confidences_say(
     for index, result in enumerate(results):
         assert np.mean(result.labels == deployed.labels(deployments, result.exit)[index]) == 1.0
     assert max(r.samples_ns[0] for r in results if r.exit == 0) < min(r.samples_ns[0] for r in results if r.exit == 1)
+
+
+def test_phone_tells_what_ran_as_this_machine_does(deployments: Path, transport: Transport, tmp_path: Path) -> None:
+    here = install(LocalTransport(), "executorch", machine="host", root=str(tmp_path))
+    there = install(transport, "executorch")
+    for path in (EXECUTORCH.path(deployments), deployments / "portable.pte"):
+        told = there.watch(path, list(OUTPUTS))
+        assert told == here.watch(path, list(OUTPUTS)) and [one.entry for one in told] == list(OUTPUTS)
+        assert all(one.kernels for one in told)
 
 
 def test_phone_tells_what_is_wrong_and_keeps_nothing(deployments: Path, transport: Transport) -> None:

@@ -7,6 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from device_profiler.runner.results import EntryEvents
+from device_profiler.workload import Operator
+from mobile_export.artifact import Artifact, EntryPoint
 from mobile_export.self_check import Sample, compare_samples
 from mobile_export.session import CascadeResult
 from pipeline import bundling
@@ -15,7 +18,7 @@ from pipeline.cli.run import read_image
 from pipeline.data.source import default_size
 from pipeline.exact_search.configuration import Configuration
 from pipeline.model import ModelSpec, design_model
-from pipeline.phone_check import compare_cascades, compare_outputs
+from pipeline.phone_check import compare_cascades, compare_delegation, compare_outputs
 from pipeline.shipping import check_configuration
 
 
@@ -75,6 +78,19 @@ def other_exit_on_the_phone(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 def other_labels_on_the_phone(folder: Path, patch: pytest.MonkeyPatch) -> None:
     compare_cascades([_answer(0, 1)], [_answer(0, 2)])
+
+
+def _artifact(*host_side: str) -> Artifact:
+    operators = (Operator("convolution", 9, 9, 9, 9, True), *(Operator(kind, 0, 0, 9, 9, False) for kind in host_side))
+    return Artifact("m.pte", "", 9, "executorch", "fp32", (EntryPoint("stage_0", (), (), operators, host_side),), {})
+
+
+def no_delegate_on_the_phone(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    compare_delegation(_artifact("argmax"), [EntryEvents("stage_0", 0, {"convolution.out": 1, "argmax.out": 1})])
+
+
+def kernel_that_no_export_declared(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    compare_delegation(_artifact("argmax"), [EntryEvents("stage_0", 2, {"_softmax.out": 1, "argmax.out": 1})])
 
 
 def _sample(exit: int, labels: int) -> Sample:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from device_profiler.prediction import load_model, scaled
-from device_profiler.runner.job import Repetitions, write_calls, write_cascade
+from device_profiler.runner.job import Repetitions, write_calls, write_cascade, write_watches
 from device_profiler.runner.wheels import Wheel
 from device_profiler.store import Store
 from device_profiler.workload import Call, CascadePlan
@@ -19,6 +19,10 @@ ONCE = Repetitions(0, 1)
 
 def no_calls(folder: Path, patch: pytest.MonkeyPatch) -> None:
     write_calls(folder, "model", [], ONCE)
+
+
+def nothing_to_watch(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    write_watches(folder, "model", [], ONCE)
 
 
 def name_with_a_space(folder: Path, patch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,7 @@ bool take_setting(Job& job, const Words& words) {
   else if (name == "limit") job.limit_s = static_cast<unsigned>(whole_number(words[1], 0));
   else if (name == "call") job.calls.push_back({words[1], {}});
   else if (name == "finish") job.finish.push_back(words[1]);
+  else if (name == "watch") job.watches.push_back(words[1]);
   else if (name == "visit") job.visits.push_back(words[1] == "golden" ? kGolden : small_number(words[1], 0));
   else return false;
   return true;
@@ -118,7 +119,8 @@ void check(const Job& job) {
   if (job.model.empty() || job.inputs.empty() || job.results.empty() || job.outputs.empty()) {
     throw Failure("model, inputs, results and outputs must be given");
   }
-  if (job.calls.empty() == job.stages.empty()) throw Failure("a job has either calls or stages");
+  if (!job.calls.empty() && !job.stages.empty()) throw Failure("a job has either calls or stages");
+  if (job.calls.empty() && job.stages.empty() && job.watches.empty()) throw Failure("a job has calls, stages or watches");
   check_returns(job);
   if (job.stages.empty()) {
     if (!job.finish.empty() || !job.images.empty()) throw Failure("finish and image belong to stages");

@@ -20,8 +20,10 @@
 //   visit golden|N                          after all calls or images: call N again (or the path that leaves at exit N),
 //                                           warm-up and `iterations` timed runs; one line each
 //   sustain N SECONDS WINDOW_MS             after the visits: call or path N without a pause for SECONDS, a line each WINDOW_MS
+//   watch ENTRY                             after all that is timed: run ENTRY once on zeros and tell what ran; a line each
 //
-// Paths are relative to the job file's folder (the runner changes into it). A job has calls, or stages and images.
+// Paths are relative to the job file's folder (the runner changes into it). A job has calls, stages and images, or
+// watches alone.
 #pragma once
 
 #include <fstream>
@@ -82,6 +84,7 @@ struct Job {
   Settle settle;
   std::vector<int> visits;
   std::vector<Sustain> sustain;  // none or one
+  std::vector<std::string> watches;
 
   // Whether entries are needed again after they first ran.
   bool returns() const { return !visits.empty() || !sustain.empty(); }

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "cascade_job.h"
+#include "events.h"
 
 namespace {
 
@@ -16,16 +17,21 @@ std::string enter_folder(const std::string& path) {
   return path.substr(slash + 1);
 }
 
-void run_job(const runner::Job& job, runner::ResultFile& results) {
+void run_timed(const runner::Job& job, runner::Files& files) {
   const int64_t start = runner::now_ns();
   const std::unique_ptr<runner::Model> model = runner::load_model(job.model, job.threads);
   const int64_t load_ns = runner::now_ns() - start;
-  runner::Files files{runner::InputFile(job.inputs), runner::OutputFile(job.outputs), results};
   if (job.stages.empty()) {
     runner::run_calls(job, *model, load_ns, files);
   } else {
     runner::run_cascade(job, *model, load_ns, files);
   }
+}
+
+void run_job(const runner::Job& job, runner::ResultFile& results) {
+  runner::Files files{runner::InputFile(job.inputs), runner::OutputFile(job.outputs), results};
+  if (!job.calls.empty() || !job.stages.empty()) run_timed(job, files);
+  for (const std::string& entry : job.watches) runner::write_events(entry, runner::watch_entry(job.model, entry), results);
   results.line("{\"done\":true}");
 }
 

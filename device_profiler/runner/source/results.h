@@ -4,6 +4,7 @@
 //   {"image":0,"exit":1,"confidences":[..],"samples_ns":[..],"first_ns":..,"load_ns":..,"peak_rss_kb":..,"labels":TENSOR}
 //   {"visit":0,"start_ns":..,"warmup_ns":[..],"settled":true,"samples_ns":[..]}    in the order of the job's visits
 //   {"window":0,"start_ns":..,"samples_ns":[..]}                                   of a sustained run
+//   {"entry":"stage_0","delegate_calls":1,"kernels":{"argmax.out":1}}              of a watched entry
 //   {"error":"text"}                        the job ends here with exit code 1
 //   {"done":true}                           the last line of a job that ran to its end
 //   TENSOR = {"offset":0,"dtype":"int8","shape":[1,3],"scale":0.5,"zero_point":-3}  (the last two only where quantised): its raw
