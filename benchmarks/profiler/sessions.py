@@ -1,7 +1,8 @@
 """On the emulated phone: the sum of a cascade's parts against the cascade timed whole, and what a session costs.
 
 Overhead: wall time of a session (check, push, launches, results) over that of the runs in it alone, which is taken
-from two launches that differ in their number of runs only. Run: python benchmarks/profiler/sessions.py [--noisy]
+from two launches that differ in their number of runs only; a session's fixed cost weighs less where its models are
+larger, so two sizes are told. Run: python benchmarks/profiler/sessions.py [--noisy]
 """
 
 import argparse
@@ -32,16 +33,21 @@ from pipeline.model import build_model, design_model
 from pipeline.partition import Partition, block_entry, deployment_programs, finish_entry, head_entry
 from pipeline.quantized import parts_calibration
 
-RESULTS = Path(__file__).parent / "results" / "sessions.json"
+RESULTS = Path(__file__).parent / "results"
 TARGET = find_target("pixel7-cpu")
-SIZE, EXITS, HEAD = (32, 32), 2, "fcn-r4"
+SIDES, EXITS, HEAD = (32, 192), 2, "fcn-r4"
+SEED = 11
 _MORE_RUNS = 6
 _NOISY = BlockEffort(launches=3, most_launches=8, iterations=4)
 
 
 class CascadePath(msgspec.Struct, frozen=True):
-    """One path: the sum of its parts timed one by one, and the path timed whole [ns]; `difference`: relative."""
+    """One path at `side` x `side`: the sum of its parts timed one by one, and the path timed whole [ns].
 
+    `difference`: relative.
+    """
+
+    side: int
     path: str
     clock: str
     parts_ns: float
@@ -50,8 +56,10 @@ class CascadePath(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """One profiling session: `programs`, `runs` of all of them together, seconds of the session and of its runs."""
+    """One profiling session at `side` x `side`: `programs`, `runs` of all of them together, seconds of the session and
+    of its runs."""
 
+    side: int
     programs: int
     runs: int
     session_s: float
@@ -64,38 +72,41 @@ class Results(msgspec.Struct, frozen=True):
 
     network: str
     paths: tuple[CascadePath, ...]
-    session: Session
+    sessions: tuple[Session, ...]
 
 
 def main() -> None:
-    """Run, print, write results/sessions.json."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--noisy", action="store_true", help="the paths on a phone with noise and drift, too")
-    arguments = parser.parse_args()
+    """Run, print, write results/sessions.json, or results/noisy_paths.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--noisy", action="store_true", help="the larger paths, on a phone with noise and drift")
+    noisy = parser.parse_args().noisy
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        network = _Network(folder)
-        paths, session = _on_phone(network, None)
-        if arguments.noisy:
-            paths += _on_phone(network, 11)[0]
+        networks = [_Network(Path(temporary, str(side)), side) for side in (SIDES[-1:] if noisy else SIDES)]
+        found = [_on_phone(network, SEED if noisy else None) for network in networks]
+    paths = tuple(path for of_network, _ in found for path in of_network)
     for path in paths:
-        print(f"{path.clock:<9} {path.path}: parts {path.parts_ns / 1e6:.3f} ms, whole {path.whole_ns / 1e6:.3f} ms, "
-              f"{path.difference:+.2%}")
-    print(f"session: {session.session_s:.1f} s for {session.runs} runs of {session.programs} programs, which alone "
-          f"take {session.runs_s:.1f} s: {session.ratio:.2f} times")
-    found = Results(f"efficientnet_lite0 {SIZE[0]}x{SIZE[1]}, {EXITS} exits, {HEAD}", tuple(paths), session)
-    write_atomic(RESULTS, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        print(f"{path.side:>4} {path.clock:<9} {path.path}: parts {path.parts_ns / 1e6:.3f} ms, "
+              f"whole {path.whole_ns / 1e6:.3f} ms, {path.difference:+.2%}")
+    sessions = () if noisy else tuple(session for _, session in found)
+    for session in sessions:
+        print(f"{session.side:>4} session: {session.session_s:.1f} s for {session.runs} runs of {session.programs} "
+              f"programs, which alone take {session.runs_s:.1f} s: {session.ratio:.2f} times")
+    results = Results(f"efficientnet_lite0, {EXITS} exits, {HEAD}", paths, sessions)
+    file = RESULTS / ("noisy_paths.json" if noisy else "sessions.json")
+    write_atomic(file, msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
 
 
 class _Network:
     """One network exported twice: in parts, and as a cascade."""
 
-    def __init__(self, folder: Path) -> None:
-        spec = design_model(("a", "b", "c", "d"), SIZE, exits=EXITS, heads=(HEAD,))
+    def __init__(self, folder: Path, side: int) -> None:
+        folder.mkdir()
+        self.side = side
+        spec = design_model(("a", "b", "c", "d"), (side, side), exits=EXITS, heads=(HEAD,))
         model = build_model(spec, seed=0)
         partition = Partition(model, "mean")
-        self.image = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(7)).numpy() * np.float32(255)
+        self.image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(7)).numpy() * np.float32(255)
         inputs = parts_calibration(model, self.image)
         heads = [names[0] for names in spec.heads]
         self.sums = [
@@ -128,13 +139,14 @@ def _on_phone(network: _Network, seed: int | None) -> tuple[list[CascadePath], S
             began = time.monotonic()
             taken = measure_calls(device, TARGET, network.parts_file, network.workloads, effort=_NOISY)
             session_s = time.monotonic() - began
+            clock = device.identity.clock
             times = {one.measurement.entry: one.measurement.median_ns for one in taken}
             wholes = measure_cascade(
                 device, TARGET, network.cascade_file, network.plan, network.image, key="whole", effort=_NOISY,
                 operators={entry.name: entry.operators for entry in network.cascade.entries},
             )
             paths = [
-                _path(whole.entry, device.identity.clock, sum(times[entry] for entry in entries), whole.median_ns)
+                _path(network.side, whole.entry, clock, sum(times[entry] for entry in entries), whole.median_ns)
                 for whole, entries in zip(wholes, network.sums, strict=True)
             ]
             return paths, _session(device, network, session_s)
@@ -142,8 +154,8 @@ def _on_phone(network: _Network, seed: int | None) -> tuple[list[CascadePath], S
         stop_phone(phone.address)
 
 
-def _path(name: str, clock: str, parts_ns: float, whole_ns: float) -> CascadePath:
-    return CascadePath(name, clock, parts_ns, whole_ns, round(parts_ns / whole_ns - 1, 5))
+def _path(side: int, name: str, clock: str, parts_ns: float, whole_ns: float) -> CascadePath:
+    return CascadePath(side, name, clock, parts_ns, whole_ns, round(parts_ns / whole_ns - 1, 5))
 
 
 def _session(device: Device, network: _Network, session_s: float) -> Session:
@@ -155,7 +167,8 @@ def _session(device: Device, network: _Network, session_s: float) -> Session:
         seconds.append(time.monotonic() - began)
     runs_s = (seconds[1] - seconds[0]) / _MORE_RUNS * VIRTUAL.runs
     count = len(network.calls)
-    return Session(count, count * VIRTUAL.runs, round(session_s, 2), round(runs_s, 2), round(session_s / runs_s, 3))
+    ratio = round(session_s / runs_s, 3)
+    return Session(network.side, count, count * VIRTUAL.runs, round(session_s, 2), round(runs_s, 2), ratio)
 
 
 if __name__ == "__main__":
