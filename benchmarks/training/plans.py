@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.data.source import DataAmounts
 from pipeline.model import ModelSpec, build_model, count_model
-from pipeline.training.schedule import StageSchedule, TrainingMethod, TrainingSchedule
+from pipeline.training.schedule import StageSchedule, TrainingMethod, TrainingSchedule, Variant
 from pipeline.training.stages import plain_head
 
 
@@ -92,6 +92,15 @@ def runs(output_strides: tuple[int, ...]) -> list[Run]:
     ]
 
 
+_VARIANTS: tuple[tuple[str, Variant], ...] = (
+    ("none", "none"),
+    ("KD", "kd"),
+    ("filtered CE", "filtered-ce"),
+    ("filtered KL", "filtered-kl"),
+    ("filtered CE and KL", "filtered-both"),
+)
+
+
 def _one_form() -> list[Run]:
     schemes = [
         Run("stage 1", "exit-dropout (a), round robin", DEFAULT),
@@ -100,12 +109,10 @@ def _one_form() -> list[Run]:
         Run("stage 1", "single exit, then frozen", TrainingMethod(scheme="last-exit")),
         Run("stage 1", SINGLE, TrainingMethod(scheme="last-exit"), same_work=True),
     ]
-    variants = [
-        Run("distillation", "none", TrainingMethod(variant="none")),
-        Run("distillation", "KD", TrainingMethod(variant="kd")),
-        Run("distillation", "filtered CE", DEFAULT),
-        Run("distillation", "filtered KL", TrainingMethod(variant="filtered-kl")),
-        Run("distillation", "filtered CE and KL", TrainingMethod(variant="filtered-both")),
+    variants = [Run("distillation", label, TrainingMethod(variant=variant)) for label, variant in _VARIANTS]
+    taught = [
+        Run("distillation after end to end", label, TrainingMethod(scheme="end-to-end", variant=variant))
+        for label, variant in _VARIANTS
     ]
     weights = [Run("alpha", f"{alpha:g}", DEFAULT, alpha) for alpha in (0.25, 0.5, 0.75)]
     temperatures = [Run("temperature", f"{t:g}", TrainingMethod(temperature=t)) for t in (1.0, 2.0, 4.0)]
@@ -113,7 +120,7 @@ def _one_form() -> list[Run]:
         Run("heads of stage 1", "reused", DEFAULT),
         Run("heads of stage 1", "started anew", TrainingMethod(fresh_heads=True)),
     ]
-    return [*schemes, *variants, *weights, *temperatures, *heads]
+    return [*schemes, *variants, *taught, *weights, *temperatures, *heads]
 
 
 EFFORTS = {
