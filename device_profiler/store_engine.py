@@ -18,6 +18,8 @@ PLACE_VARIABLE = "MESS_STORE"
 ABSENCE_S = 60.0
 """For a server that was there and is started again."""
 _POLL_S = 0.5
+_PASSING = ("starting up", "shutting down", "not yet accepting connections", "recovery mode", "too many clients",
+            "administrator command")
 _BUSY_TIMEOUT_S = 60
 _CONNECT_TIMEOUT_S = 15
 _READ_ONLY = "read_only"
@@ -107,15 +109,20 @@ def _bring_up_to_date(engine: Engine) -> None:
 def _connect_patiently(
     dialect: Dialect, entry: ConnectionPoolEntry, arguments: list[object], options: dict[str, object]
 ) -> DBAPIConnection:
-    """A server that was there once is waited for."""
+    """A server that is not there is waited for; one that is there and refuses (a wrong password) is not."""
     deadline = time.monotonic() + ABSENCE_S
     while True:
         try:
             return dialect.connect(*arguments, **options)
-        except dialect.loaded_dbapi.OperationalError:
-            if time.monotonic() > deadline:
+        except dialect.loaded_dbapi.OperationalError as error:
+            if time.monotonic() > deadline or _refuses(str(error)):
                 raise
             time.sleep(_POLL_S)
+
+
+def _refuses(answer: str) -> bool:
+    """Whether a server answered and will not change its mind; PostgreSQL says FATAL while it starts and ends, too."""
+    return "FATAL" in answer and not any(state in answer for state in _PASSING)
 
 
 def _leave_transactions_to_us(connection: object, record: object) -> None:

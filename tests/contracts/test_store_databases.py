@@ -17,6 +17,7 @@ from postgresql_server import NoServerError, running_server
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
+from device_profiler import store_engine
 from device_profiler.claims import ClaimLostError
 from device_profiler.errors import InputError
 from device_profiler.measurement import Measurement
@@ -42,6 +43,7 @@ TRIER = """
 import sys
 import threading
 import msgspec
+from device_profiler import store_engine
 from device_profiler.claims import ClaimLostError
 from device_profiler.measurement import Measurement
 from device_profiler.store import Store
@@ -275,6 +277,14 @@ class TestPostgresql(StoreContract):
                 back.join()
         except NoServerError as error:
             pytest.skip(str(error))
+
+    def test_a_server_that_refuses_is_not_waited_for(self, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Patience would hide a wrong name or password for a minute."""
+        naps: list[float] = []
+        monkeypatch.setattr(store_engine.time, "sleep", naps.append)
+        with pytest.raises(InputError, match='database "nowhere" does not exist'):
+            Store(f"{place.rpartition('/')[0]}/nowhere", patient=True)
+        assert not naps
 
     def test_what_was_written_when_the_server_went_is_not_written_again(
         self, place: str, monkeypatch: pytest.MonkeyPatch
