@@ -38,6 +38,13 @@ def test_the_cpu_deployment_is_faster_than_the_full_network_and_as_accurate(cpu:
     assert any("emulated" in warning for warning in cpu.result["warnings"])
 
 
+def test_what_the_delegate_took_was_told_by_the_phone(cpu: Ran, npu: Ran) -> None:
+    rows = json.loads((cpu.run / "report.json").read_text())["parity"]
+    watched = {row["entry"] for row in rows if row["figure"] == "undeclared kernels beside the delegate"}
+    assert watched == {f"{entry['name']}.delegate" for entry in cpu.result["artifact"]["entries"]}
+    assert "undeclared kernels" not in (npu.run / "report.json").read_text(), "LiteRT tells no such events"
+
+
 @pytest.mark.parametrize("which", ["cpu", "npu"])
 def test_the_shipped_file_was_run_and_agrees(which: str, request: pytest.FixtureRequest) -> None:
     ran: Ran = request.getfixturevalue(which)
@@ -60,8 +67,8 @@ def test_the_run_folder_is_complete_and_follows_the_schema(which: str, request: 
 
 def test_a_second_run_reuses_everything_and_says_so(cpu: Ran, environment: dict[str, str]) -> None:
     again = deployed(environment, cpu.run, "pixel7-cpu", "--setting", "adaptive", "--max-drop", "1pp")
-    stages = {row["stage"] for row in again.result["reused"]}
-    assert {"training", "evaluation", "profiling", "export", "whole latency", "phone check"} <= stages
+    wanted = {"training", "evaluation", "profiling", "export", "whole latency", "phone check", "delegate on the phone"}
+    assert wanted <= {row["stage"] for row in again.result["reused"]}
     assert again.result["stages"] == cpu.result["stages"]
     assert again.result["latency"]["by_exit"] == cpu.result["latency"]["by_exit"]
 
@@ -107,7 +114,22 @@ def test_run_gives_the_expected_mask(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
+def test_one_checkpoint_deploys_at_another_size(cpu: Ran, environment: dict[str, str], tmp_path: Path) -> None:
+    words = ("--setting", "adaptive", "--max-drop", "1pp", "--checkpoint", str(cpu.run / "checkpoint"))
+    ran = deployed(environment, tmp_path / "wide", "pixel7-cpu", *words, "--size", "96x64")
+    report = json.loads((ran.run / "report.json").read_text())
+    assert not any(row["stage"].startswith("training") for row in report["stages"])
+    assert ran.result["input"]["size"] == [64, 96] and ran.result["artifact"]["parity"]["passed"] is True
+    assert ran.result["latency"]["reference"]["value_ns"] > 1.2 * cpu.result["latency"]["reference"]["value_ns"]
+    assert accuracy(ran, "shipped file, run on every image", "test") == pytest.approx(
+        accuracy(ran, "deployment", "test"), abs=0.01
+    )
+    pipeline(environment, "run", str(ran.run / "deployment"), "--self-check")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_deployment_of_frames_resizes_them_in_the_graph(
     cpu: Ran, environment: dict[str, str], tmp_path: Path
 ) -> None:
