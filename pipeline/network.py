@@ -120,7 +120,7 @@ def obtain_checkpoint(
         if (folder / "model.json").exists():
             workspace.note_reuse("training", f"the checkpoint {key[:12]} (same data, network and schedule)")
         with workspace.timed("training"):
-            groups = HEADS_AT_ONCE if schedule.chosen_method.independent else 0
+            groups = HEADS_AT_ONCE if schedule.method.independent else 0
             share = shared.share if shared else None
             options = RunOptions(network.weights, 0 if share else groups, share, log=log or NoLog())
             checkpoint = train(network.spec, network.source, schedule, folder, workspace.progress, options)

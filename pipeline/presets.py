@@ -9,7 +9,7 @@ import msgspec
 
 from device_profiler.errors import InputError
 from pipeline.data.source import DataAmounts
-from pipeline.training.schedule import StageSchedule, TrainingMethod, TrainingSchedule
+from pipeline.training.schedule import StageSchedule, TrainingSchedule
 
 
 class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,7 +77,6 @@ FULL = Preset(
         exit_dropout=StageSchedule(steps=30000, batch=16, head_rate=2e-3, backbone_rate=5e-4, warmup=500),
         distillation=StageSchedule(steps=10000, batch=16, head_rate=2e-3, warmup=100, loss_stride=4),
         save_every=500,
-        method=TrainingMethod(),
     ),
 )
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from pipeline.data.source import DataAmounts
 from pipeline.model import ModelSpec, build_model, count_model
 from pipeline.training.schedule import StageSchedule, TrainingMethod, TrainingSchedule, Variant
@@ -57,8 +59,8 @@ class Run:
         )
 
 
-DEFAULT = TrainingMethod()
-"""What every question varies one thing of."""
+MESS = TrainingMethod(scheme="round-robin", variant="filtered-ce")
+"""As the paper has it, and what every question varies one thing of."""
 
 SINGLE = "single exit for the whole time"
 """The run that the goals are counted against."""
@@ -83,6 +85,10 @@ def first_steps_of_same_work(spec: ModelSpec, steps: tuple[int, int]) -> int:
     return round((steps[0] * first + steps[1] * second) / ((1 + BACKWARD) * full))
 
 
+def _varied(**change: object) -> TrainingMethod:
+    return msgspec.structs.replace(MESS, **change)
+
+
 def runs(output_strides: tuple[int, ...]) -> list[Run]:
     """Every run, for each form of the backbone: light (16 or 32) and dilated (8)."""
     return [
@@ -93,6 +99,7 @@ def runs(output_strides: tuple[int, ...]) -> list[Run]:
 
 
 _VARIANTS: tuple[tuple[str, Variant], ...] = (
+    ("none, the full network's head learns on", "labels"),
     ("none", "none"),
     ("KD", "kd"),
     ("filtered CE", "filtered-ce"),
@@ -103,22 +110,22 @@ _VARIANTS: tuple[tuple[str, Variant], ...] = (
 
 def _one_form() -> list[Run]:
     schemes = [
-        Run("stage 1", "exit-dropout (a), round robin", DEFAULT),
-        Run("stage 1", "exit-dropout (b), divisors", TrainingMethod(scheme="divisors")),
-        Run("stage 1", "end to end, all exits", TrainingMethod(scheme="end-to-end")),
-        Run("stage 1", "single exit, then frozen", TrainingMethod(scheme="last-exit")),
-        Run("stage 1", SINGLE, TrainingMethod(scheme="last-exit"), same_work=True),
+        Run("stage 1", "exit-dropout (a), round robin", MESS),
+        Run("stage 1", "exit-dropout (b), divisors", _varied(scheme="divisors")),
+        Run("stage 1", "end to end, all exits", _varied(scheme="end-to-end")),
+        Run("stage 1", "single exit, then frozen", _varied(scheme="last-exit")),
+        Run("stage 1", SINGLE, _varied(scheme="last-exit"), same_work=True),
     ]
-    variants = [Run("distillation", label, TrainingMethod(variant=variant)) for label, variant in _VARIANTS]
+    variants = [Run("distillation", label, _varied(variant=variant)) for label, variant in _VARIANTS]
     taught = [
-        Run("distillation after end to end", label, TrainingMethod(scheme="end-to-end", variant=variant))
+        Run("distillation after end to end", label, _varied(scheme="end-to-end", variant=variant))
         for label, variant in _VARIANTS
     ]
-    weights = [Run("alpha", f"{alpha:g}", DEFAULT, alpha) for alpha in (0.25, 0.5, 0.75)]
-    temperatures = [Run("temperature", f"{t:g}", TrainingMethod(temperature=t)) for t in (1.0, 2.0, 4.0)]
+    weights = [Run("alpha", f"{alpha:g}", MESS, alpha) for alpha in (0.25, 0.5, 0.75)]
+    temperatures = [Run("temperature", f"{t:g}", _varied(temperature=t)) for t in (1.0, 2.0, 4.0)]
     heads = [
-        Run("heads of stage 1", "reused", DEFAULT),
-        Run("heads of stage 1", "started anew", TrainingMethod(fresh_heads=True)),
+        Run("heads of stage 1", "reused", MESS),
+        Run("heads of stage 1", "started anew", _varied(fresh_heads=True)),
     ]
     return [*schemes, *variants, *taught, *weights, *temperatures, *heads]
 

@@ -77,7 +77,7 @@ class StageRun:
 
     def _batches(self, start: int, end: int) -> Iterator[tuple[int, tuple[Batch, ...]]]:
         """The batches of each step."""
-        count = self.schedule.chosen_method.accumulate
+        count = self.schedule.method.accumulate
         batches = self.stream.between(start * count, end * count)
         for step in range(start, end):
             yield step, tuple(next(batches) for _ in range(count))

@@ -47,7 +47,8 @@ class Teacher:
 
     L = alpha * CE(y, t) + (1 - alpha) * T^2 * KL(y_N || y), after MESS (arXiv 2106.03527), each term a mean over the
     labelled pixels. Positive filtering lets a term count only where the full network is right: `filtered-ce` the cross
-    entropy, `filtered-kl` the divergence, `filtered-both` both; `kd` filters nothing, `none` is cross entropy alone.
+    entropy, `filtered-kl` the divergence, `filtered-both` both; `kd` filters nothing, `none` and `labels` are cross
+    entropy alone.
     T, the temperature, divides the logits of the divergence (Hinton et al., arXiv 1503.02531).
     """
 
@@ -70,7 +71,7 @@ class Teacher:
         self.count = self.labelled.sum().clamp(min=1)
         self.weight_sum = weights[labels.clamp(min=0)][self.labelled].sum().clamp(min=1e-6)
         self.weights = weights
-        self.alpha = 1.0 if variant == "none" else alpha
+        self.alpha = 1.0 if variant in ("none", "labels") else alpha
         self.temperature = temperature
 
     def loss(self, logits: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from pipeline.training.batches import BatchStream
 from pipeline.training.engine import Engine, choose_engine
 from pipeline.training.log import NoLog, TrainingLog
 from pipeline.training.loop import StageRun, TrainingDiverged
-from pipeline.training.schedule import TrainingSchedule
+from pipeline.training.schedule import TrainingMethod, TrainingSchedule
 from pipeline.training.seeds import seed_of, start_heads_anew
 from pipeline.training.stages import (
     BackboneStage,
@@ -102,7 +102,7 @@ def stage_one_key(spec: ModelSpec, fingerprint: str, schedule: TrainingSchedule,
     """Names a stage 1: equal for trainings that differ in what comes after it alone."""
     heads = tuple(plain_head(spec, index) for index in range(len(spec.exits)))
     structure = (spec.backbone, spec.output_stride, spec.size, spec.classes, spec.exits, heads, spec.reference[0])
-    method = schedule.chosen_method
+    method = schedule.method
     first = msgspec.structs.replace(
         schedule,
         distillation=schedule.exit_dropout,
@@ -143,7 +143,7 @@ def train(
     finished = _finished(folder, key)
     if finished:
         return finished
-    engine = choose_engine(schedule.chosen_method.precision)
+    engine = choose_engine(schedule.method.precision)
     _check_schedule(schedule, options, engine)
     with torch.random.fork_rng(devices=[]):
         training = _Training(spec, source, schedule, folder, key, options, engine)
@@ -174,7 +174,7 @@ def _check_match(spec: ModelSpec, source: DataSource) -> None:
 
 
 def _check_schedule(schedule: TrainingSchedule, options: RunOptions, engine: Engine) -> None:
-    method = schedule.chosen_method
+    method = schedule.method
     if (options.group_size or options.share) and not method.independent:
         raise InputError("groups of heads need independent heads: choose a method with independent heads")
     if method.temperature <= 0 or method.accumulate < 1:
@@ -196,9 +196,9 @@ def _finished(folder: Path, key: str) -> Checkpoint | None:
     return checkpoint if training and training.training_key == key else None
 
 
-def head_groups(spec: ModelSpec, options: RunOptions) -> list[tuple[HeadPlace, ...]]:
+def head_groups(spec: ModelSpec, method: TrainingMethod, options: RunOptions) -> list[tuple[HeadPlace, ...]]:
     """The heads that stage 2 trains, group by group."""
-    places, share = student_places(spec), options.share
+    places, share = student_places(spec, method), options.share
     if share is None or share.is_backbone:
         return groups_of(places, options.group_size)
     if share.of > len(places):
@@ -220,7 +220,7 @@ class _Training:
 
     def run(self, progress: Progress) -> MultiExitModel:
         """The trained network, on the CPU."""
-        schedule, method = self.schedule, self.schedule.chosen_method
+        schedule, method = self.schedule, self.schedule.method
         model = build_model(self.spec, pretrained=schedule.pretrained, weights=self.options.weights, seed=schedule.seed)
         if method.independent:
             start_heads_anew(model, schedule.seed)
@@ -232,7 +232,7 @@ class _Training:
             raise UnfinishedTraining("the backbone is trained; now the groups of heads, 1/N to N/N, on N machines", ())
         if method.fresh_heads:
             start_heads_anew(model, seed_of(schedule.seed, "stage 2"), but_reference=True)
-        groups = head_groups(self.spec, self.options)
+        groups = head_groups(self.spec, method, self.options)
         for number, places in enumerate(groups, 1):
             if schedule.distillation.steps and (not self.options.share or self.options.share.number == number):
                 self._run(HeadStage(model, self.source, schedule, places), self.group(places), progress)

@@ -9,9 +9,10 @@ Scheme = Literal["round-robin", "divisors", "end-to-end", "last-exit", "none"]
 those whose number divides the step (`divisors`, the other reading of MESS), all of them (`end-to-end`) or none
 (`last-exit`: a single-exit network, whose frozen backbone the heads then read). `none`: the weights stay as given."""
 
-Variant = Literal["none", "kd", "filtered-ce", "filtered-kl", "filtered-both"]
-"""What stage 2 learns from the full network: nothing, its distribution (`kd`), and which term counts only where it is
-right (positive filtering): the cross entropy, the divergence or both."""
+Variant = Literal["labels", "none", "kd", "filtered-ce", "filtered-kl", "filtered-both"]
+"""What stage 2 learns from the full network: nothing (`labels`, `none`), its distribution (`kd`), and which term counts
+only where it is right (positive filtering): the cross entropy, the divergence or both. By `labels` the full network's
+own head learns on beside the others, on the frozen backbone, where stage 1 trained it; else it stands still."""
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -49,9 +50,10 @@ class TrainingMethod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accumulate: int = 1
     precision: Precision = "fp32"
 
-
-COUPLED = TrainingMethod(independent=False)
-"""The method where a schedule names none: heads share one stream of random numbers and one gradient bound."""
+    @property
+    def has_teacher(self) -> bool:
+        """Whether stage 2 learns from the full network."""
+        return self.variant not in ("labels", "none")
 
 
 class TrainingSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,8 +61,7 @@ class TrainingSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `scale` bounds the random enlargement of training images, `photometric` the relative change of brightness, contrast
     and saturation. `class_weight_power` p weighs classes by (frequency)^-p. `distillation_alpha` weighs the filtered
-    cross entropy against the distillation term in stage 2. A `method` left out is COUPLED, and is left out of what is
-    written, so that the keys of trainings from before there was a choice still hold.
+    cross entropy against the distillation term in stage 2.
     """
 
     exit_dropout: StageSchedule
@@ -73,9 +74,4 @@ class TrainingSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
     pretrained: bool = True
     save_every: int = 25
-    method: TrainingMethod | msgspec.UnsetType = msgspec.UNSET
-
-    @property
-    def chosen_method(self) -> TrainingMethod:
-        """The method, COUPLED where none is named."""
-        return COUPLED if self.method is msgspec.UNSET else self.method
+    method: TrainingMethod = TrainingMethod()

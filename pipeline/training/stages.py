@@ -11,7 +11,7 @@ from pipeline.data.source import DataSource
 from pipeline.heads import parse_head
 from pipeline.model import ModelSpec, MultiExitModel
 from pipeline.training.losses import Teacher, class_weights, segmentation_loss, thin_labels
-from pipeline.training.schedule import StageSchedule, TrainingSchedule
+from pipeline.training.schedule import StageSchedule, TrainingMethod, TrainingSchedule
 from pipeline.training.seeds import seed_of
 
 HeadPlace = tuple[int, str]
@@ -74,7 +74,7 @@ class BackboneStage:
     def __init__(self, model: MultiExitModel, source: DataSource, schedule: TrainingSchedule) -> None:
         self.model = model
         self.schedule = schedule.exit_dropout
-        self.scheme = schedule.chosen_method.scheme
+        self.scheme = schedule.method.scheme
         self.title = f"stage 1: backbone ({self.scheme})"
         self.ignore = source.classes.ignore
         self.weights = class_weights(source.train, len(source.classes), self.ignore, schedule.class_weight_power)
@@ -140,15 +140,16 @@ class HeadStage:
         schedule: TrainingSchedule,
         students: Sequence[HeadPlace] | None = None,
     ) -> None:
-        """`students`: those of the network's heads that learn here, by default all but the full network's."""
+        """`students`: those of the network's heads that learn here, by default all that may (`student_places`)."""
         self.model = model
         self.schedule = schedule.distillation
-        self.method = schedule.chosen_method
+        self.method = schedule.method
         self.alpha = schedule.distillation_alpha
         self.ignore = source.classes.ignore
         self.weights = class_weights(source.train, len(source.classes), self.ignore, schedule.class_weight_power)
-        self.places = tuple(students or student_places(model.spec))
-        self.title = f"stage 2: {len(self.places)} heads, taught by the last exit"
+        self.places = tuple(students or student_places(model.spec, self.method))
+        taught = ", taught by the last exit" if self.method.has_teacher else ""
+        self.title = f"stage 2: {len(self.places)} heads{taught}"
 
     def students(self) -> Iterator[tuple[int, nn.Module]]:
         """Exit index and head of everything that learns here."""
@@ -156,7 +157,7 @@ class HeadStage:
             yield index, self.model.head(index, name)
 
     def prepare(self) -> None:
-        """Backbone and full network stand still, BatchNorm statistics included."""
+        """The backbone, and what is no student, stands still, BatchNorm statistics included."""
         self.model.requires_grad_(False).eval()
         self.moving().requires_grad_(True).train()
 
@@ -196,13 +197,14 @@ class HeadStage:
         return features, teacher
 
 
-def student_places(spec: ModelSpec) -> list[HeadPlace]:
-    """Every head but the full network's, in the spec's order."""
+def student_places(spec: ModelSpec, method: TrainingMethod) -> list[HeadPlace]:
+    """Heads that stage 2 trains, in the spec's order; the full network's where it has no pupils and is no given one."""
+    kept = None if method.variant == "labels" and method.scheme != "none" else spec.reference
     return [
         (index, name)
         for index, names in enumerate(spec.heads)
         for position, name in enumerate(names)
-        if (index, position) != spec.reference
+        if (index, position) != kept
     ]
 
 

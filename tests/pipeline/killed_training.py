@@ -17,7 +17,7 @@ SCHEDULE = TrainingSchedule(
     exit_dropout=StageSchedule(steps=5, batch=2, head_rate=2e-3, backbone_rate=5e-4, warmup=1, loss_stride=2),
     distillation=StageSchedule(steps=4, batch=2, head_rate=2e-3, warmup=1, loss_stride=4),
     save_every=2,
-    method=TrainingMethod(),
+    method=TrainingMethod(scheme="round-robin", variant="filtered-ce"),
 )
 HEADS = ("lraspp-r4", "fcn-r1", "fcn-r4")
 
