@@ -42,8 +42,8 @@ class TrainingMethod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     that training any subset of the heads gives each the same weights. A step takes `accumulate` batches.
     """
 
-    scheme: Scheme = "round-robin"
-    variant: Variant = "filtered-ce"
+    scheme: Scheme = "end-to-end"
+    variant: Variant = "labels"
     temperature: float = 1.0
     fresh_heads: bool = False
     independent: bool = True
