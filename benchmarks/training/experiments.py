@@ -1,14 +1,19 @@
 """Open questions of the method, settled by training: schemes, distillation, alpha, temperature and heads, over seeds.
 
 Run: python benchmarks/training/experiments.py --effort quick --data folder:PATH [--seeds 3] [--strides 16,8]
+     [--at-once 2]
 Interrupted, the same command goes on: every finished run is a file of results/, stage 1 is shared between runs that
 begin alike, and a broken-off training resumes. The table is written again after every run.
 """
 
 import argparse
 import hashlib
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,6 +21,7 @@ import torch
 from outcomes import FIRST_POLICY, Chosen, Point, Result, table_of
 from plans import EFFORTS, Effort, Run, runs
 
+from device_profiler.abreast import abreast
 from device_profiler.files import cache_folder, write_atomic
 from pipeline.checkpoint import load_model
 from pipeline.data import DataSource, load_source
@@ -61,7 +67,7 @@ class Bench:
         if path.exists():
             return msgspec.json.decode(path.read_bytes(), type=Result)
         result = self._made(run, seed)
-        write_atomic(path, msgspec.json.format(msgspec.json.encode(result)))
+        write_atomic(path, msgspec.json.encode(result))
         return result
 
     def _made(self, run: Run, seed: int) -> Result:
@@ -142,6 +148,28 @@ def _slots(heads: tuple[tuple[int, ...], ...]) -> tuple[tuple[float | None, ...]
     return tuple((*map(float, row), *[None] * (most - len(row))) for row in heads)
 
 
+def chains(bench: Bench, wanted: Sequence[Run], seeds: int) -> list[list[tuple[Run, int]]]:
+    """What is not there yet: runs that begin alike one after the other, for the first one trains stage 1 for all."""
+    found: dict[tuple[object, ...], list[tuple[Run, int]]] = {}
+    for seed in range(seeds):
+        for run in wanted:
+            if not bench.result_path(run, seed).exists():
+                beginning = (seed, run.output_stride, run.method.scheme, run.same_work)
+                found.setdefault(beginning, []).append((run, seed))
+    return list(found.values())
+
+
+def train_apart(bench: Bench, chain: Sequence[tuple[Run, int]]) -> None:
+    """Each run in a process of its own, on one thread: two such do more together than one on two threads.
+
+    Raises:
+        CalledProcessError: a run failed, and said why.
+    """
+    for run, seed in chain:
+        words = [*sys.argv, "--result", bench.result_path(run, seed).stem]
+        subprocess.run([sys.executable, *words], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+
+
 def main() -> None:
     """Every run of the plan, seed by seed, so that a broken-off plan has complete seeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -150,6 +178,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--strides", default="16", help="output strides, as in 16,8 (default: 16)")
     parser.add_argument("--only", default="", help="only questions or labels that contain this")
+    parser.add_argument("--at-once", type=int, default=1, help="trainings side by side, on one thread each (1)")
+    parser.add_argument("--result", default="", help="only the run whose result has this name, and no table")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="where results lie")
     arguments = parser.parse_args()
     effort = EFFORTS[arguments.effort]
@@ -162,12 +192,19 @@ def main() -> None:
         for run in runs(tuple(int(stride) for stride in arguments.strides.split(",")))
         if arguments.only in f"{run.question} {run.label}"
     ]
+    pairs = [(run, seed) for seed in range(arguments.seeds) for run in wanted]
+    if arguments.result:
+        for run, seed in pairs:
+            if bench.result_path(run, seed).stem == arguments.result:
+                bench.result(run, seed)
+        return
+    if arguments.at_once > 1:
+        abreast(partial(train_apart, bench), chains(bench, wanted, arguments.seeds), arguments.at_once)
     results: list[Result] = []
-    for seed in range(arguments.seeds):
-        for run in wanted:
-            results.append(bench.result(run, seed))
-            title = f"# {effort.name}: {source.spec.partition(':')[0]}, {source.size[1]}x{source.size[0]}\n"
-            write_atomic(arguments.results / f"{effort.name}.md", title + table_of(results))
+    for run, seed in pairs:
+        results.append(bench.result(run, seed))
+        title = f"# {effort.name}: {source.spec.partition(':')[0]}, {source.size[1]}x{source.size[0]}\n"
+        write_atomic(arguments.results / f"{effort.name}.md", title + table_of(results))
     print(table_of(results))
 
 
