@@ -179,6 +179,7 @@ def main() -> None:
     parser.add_argument("--strides", default="16", help="output strides, as in 16,8 (default: 16)")
     parser.add_argument("--only", default="", help="only questions or labels that contain this")
     parser.add_argument("--at-once", type=int, default=1, help="trainings side by side, on one thread each (1)")
+    parser.add_argument("--table", action="store_true", help="only the table of what is there: nothing is trained")
     parser.add_argument("--result", default="", help="only the run whose result has this name, and no table")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="where results lie")
     arguments = parser.parse_args()
@@ -198,7 +199,9 @@ def main() -> None:
             if bench.result_path(run, seed).stem == arguments.result:
                 bench.result(run, seed)
         return
-    if arguments.at_once > 1:
+    if arguments.table:
+        pairs = [pair for pair in pairs if bench.result_path(*pair).exists()]
+    elif arguments.at_once > 1:
         abreast(partial(train_apart, bench), chains(bench, wanted, arguments.seeds), arguments.at_once)
     results: list[Result] = []
     for run, seed in pairs:
