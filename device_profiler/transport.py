@@ -46,7 +46,7 @@ class Transport(Protocol):
     address: str
 
     def shell(self, command: str, *, timeout_s: float = 30.0) -> ShellResult:
-        """Run `command` in the phone's shell and wait for it; what times out may go on there (see `runner.detached`)."""
+        """Run `command` in the phone's shell and wait for it; what times out may go on there."""
 
     def push(self, local: Path, remote: str, *, timeout_s: float = 120.0) -> bool:
         """Copy a file to the phone, whole or not at all, its SHA-256 verified there; False: it was there already."""
