@@ -64,7 +64,8 @@ def test_litert_alone(bundle: Bundle, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_executorch_with_the_torch_it_stands_on(pte_bundle: Bundle, tmp_path: Path) -> None:
-    python = environment(tmp_path / "venv", ("executorch", "ruamel.yaml", *PLAIN), "--no-deps")
+    packages = ("executorch", "flatbuffers", "ruamel.yaml", "tabulate", *PLAIN)
+    python = environment(tmp_path / "venv", packages, "--no-deps")
     link_torch(python)
     reproduces(python, pte_bundle, tmp_path)
 
