@@ -102,7 +102,8 @@ def compare_delegation(artifact: Artifact, ran: Sequence[EntryEvents]) -> tuple[
                 f"did not declare (it declared {', '.join(entry.host_side) or 'none'}): export anew with the versions "
                 f"that the phone's runtime has"
             )
-        rows.append(PhoneAgreement(f"{entry.name}.delegate", "undeclared kernels beside the delegate", 0.0, 0.0, True))
+        figure, found = "undeclared kernels beside the delegate", float(len(undeclared))
+        rows.append(PhoneAgreement(f"{entry.name}.delegate", figure, found, 0.0, True))
     return tuple(rows)
 
 

@@ -44,6 +44,9 @@ POLICIES = (
     AGREEMENT,
 )
 DROPS = (0.0, 0.01)
+FORMS = (16, 8)
+"""Output strides that the table tells of: the light form and the dilated one."""
+MOST_SEEDS = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +173,16 @@ def train_apart(bench: Bench, chain: Sequence[tuple[Run, int]]) -> None:
         subprocess.run([sys.executable, *words], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
 
 
+def write_table(bench: Bench) -> str:
+    """The table of every result that is there, whatever was asked for this time; also written beside them."""
+    pairs = [(run, seed) for seed in range(MOST_SEEDS) for run in runs(FORMS)]
+    table = table_of([bench.result(*pair) for pair in pairs if bench.result_path(*pair).exists()])
+    height, width = bench.source.size
+    title = f"# {bench.effort.name}: {bench.source.spec.partition(':')[0]}, {width}x{height}\n"
+    write_atomic(bench.results / f"{bench.effort.name}.md", title + table)
+    return table
+
+
 def main() -> None:
     """Every run of the plan, seed by seed, so that a broken-off plan has complete seeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -199,16 +212,13 @@ def main() -> None:
             if bench.result_path(run, seed).stem == arguments.result:
                 bench.result(run, seed)
         return
-    if arguments.table:
-        pairs = [pair for pair in pairs if bench.result_path(*pair).exists()]
-    elif arguments.at_once > 1:
-        abreast(partial(train_apart, bench), chains(bench, wanted, arguments.seeds), arguments.at_once)
-    results: list[Result] = []
-    for run, seed in pairs:
-        results.append(bench.result(run, seed))
-        title = f"# {effort.name}: {source.spec.partition(':')[0]}, {source.size[1]}x{source.size[0]}\n"
-        write_atomic(arguments.results / f"{effort.name}.md", title + table_of(results))
-    print(table_of(results))
+    if not arguments.table:
+        if arguments.at_once > 1:
+            abreast(partial(train_apart, bench), chains(bench, wanted, arguments.seeds), arguments.at_once)
+        for run, seed in pairs:
+            bench.result(run, seed)
+            write_table(bench)
+    print(write_table(bench))
 
 
 if __name__ == "__main__":

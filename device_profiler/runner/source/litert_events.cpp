@@ -1,3 +1,4 @@
+// LiteRT has no delegate events to tell of.
 #include "events.h"
 
 namespace runner {
