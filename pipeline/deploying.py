@@ -36,6 +36,7 @@ from pipeline.wholes import best_whole, measuring
 from pipeline.workspace import Workspace
 
 PHONE_CHECKS_PER_EXIT = 2
+MOST_LAYERS_TOLD = 8
 
 # Opens the phone of a deployment.
 OpenPhone = Callable[[DeployRequest], AbstractContextManager[PhoneWork]]
@@ -215,7 +216,8 @@ def result_lines(deployment: Deployment) -> list[str]:
     single, full = deployment.strongest_single, deployment.reference
     steps = " > ".join(f"{stage.exit} {stage.head} ({stage.rate:.0%})" for stage in manifest.stages)
     images, certificate = len(deployment.proof.answers.exits), deployment.decision.certificate
-    mixed = mixed_precision_lines(deployment.learned.mixed) if deployment.learned.mixed else []
+    kept = deployment.learned.mixed
+    mixed = mixed_precision_lines(kept, MOST_LAYERS_TOLD) if kept else []
     alone = "strongest single exit" if deployment.decision.single_fits else "most accurate single exit (no bound kept)"
     single_ns, full_ns = single.paths[0].median_ns, full.paths[0].median_ns
     parity = manifest.artifact.parity

@@ -236,12 +236,15 @@ def _try_again(kept: list[str], drop: float, judge: Judge, allowed_drop: float) 
     return kept, drop
 
 
-def mixed_precision_lines(mixed: MixedPrecision) -> list[str]:
-    """What was kept and why, for people."""
+def mixed_precision_lines(mixed: MixedPrecision, most: int | None = None) -> list[str]:
+    """What was kept and why, for people; of the layers, the `most` most sensitive (None: all)."""
     told = f"int8 costs {100 * mixed.drop_in_int8:.2f}pp of mIoU at most on {mixed.images} images of the search split"
     if not mixed.kept:
         return [f"{told} ({100 * mixed.allowed_drop:g}pp allowed): all {mixed.layers} layers are in int8"]
+    layers = [f"  {layer.name}: alone in int8 it changes {layer.changed:.1%} of the labels" for layer in mixed.kept]
+    more = layers[most:] if most else []
     return [
         f"{told}, {100 * mixed.drop:.2f}pp with {len(mixed.kept)} of {mixed.layers} layers in floating point:",
-        *(f"  {layer.name}: alone in int8 it changes {layer.changed:.1%} of the labels" for layer in mixed.kept),
+        *layers[:most],
+        *([f"  and {len(more)} more, named in manifest.json and the report"] if more else []),
     ]

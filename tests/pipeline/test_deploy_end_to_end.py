@@ -1,6 +1,7 @@
 """The main job with the smoke preset: from data to a verified bundle, on the emulated phone, by the command line."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -151,6 +152,21 @@ def test_a_deployment_of_frames_resizes_them_in_the_graph(
         assert mask.resize((64, 64), Image.Resampling.NEAREST).tobytes() == expected.tobytes()
     pipeline(environment, "run", str(bundle), "--self-check")
     assert "resized in the graph from frames of 128 × 192" in (ran.run / "report.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_drop_that_int8_is_refused_for_is_enough_when_granted(
+    npu: Ran, environment: dict[str, str], tmp_path: Path
+) -> None:
+    words = ("deploy", "--preset", "smoke", "--target", "pixel7-npu", "--checkpoint", str(npu.run / "checkpoint"))
+    refused = pipeline(environment, *words, "--run", str(tmp_path), "--max-int8-drop", "0pp", code=3)
+    named = re.search(r"raise --max-int8-drop to (\S+pp)", refused.stderr)
+    assert named and not (tmp_path / "deployment").exists()
+    pipeline(environment, *words, "--run", str(tmp_path), "--max-int8-drop", named[1])
+    mixed = json.loads((tmp_path / "deployment" / "manifest.json").read_text())["mixed_precision"]
+    assert mixed["kept"] and mixed["drop"] <= mixed["allowed_drop"] < mixed["drop_in_int8"]
+    pipeline(environment, "run", str(tmp_path / "deployment"), "--self-check")
 
 
 @pytest.mark.slow

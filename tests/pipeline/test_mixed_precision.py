@@ -9,7 +9,7 @@ import torch
 
 from device_profiler.errors import InfeasibleError
 from device_profiler.targets import find_target
-from mobile_export.manifest import KeptLayer
+from mobile_export.manifest import KeptLayer, MixedPrecision
 from pipeline.data.source import Split
 from pipeline.mixed_precision import Judge, SimulatedNetwork, choose, mixed_precision_lines
 from pipeline.model import MultiExitModel, build_model, design_model
@@ -80,6 +80,17 @@ def test_the_harmed_layer_is_found_and_kept_alone(simulated: SimulatedNetwork, s
     assert found.drop == pytest.approx(alone)
     assert found.drop_in_int8 > alone + 0.1
     assert mixed_precision_lines(found)[1].startswith(f"  {HARMED}: alone in int8 it changes")
+
+
+def test_of_many_kept_layers_a_short_text_tells_the_most_sensitive() -> None:
+    kept = tuple(KeptLayer(f"layer{n}", 0.5 - 0.1 * n) for n in range(5))
+    mixed = MixedPrecision(kept=kept, layers=9, allowed_drop=0.01, drop_in_int8=0.2, drop=0.005, images=24, method="")
+    assert len(mixed_precision_lines(mixed)) == 1 + 5
+    assert mixed_precision_lines(mixed, 2)[1:] == [
+        "  layer0: alone in int8 it changes 50.0% of the labels",
+        "  layer1: alone in int8 it changes 40.0% of the labels",
+        "  and 3 more, named in manifest.json and the report",
+    ]
 
 
 def test_parts_and_stages_keep_the_same_layer(model: MultiExitModel) -> None:
