@@ -5,15 +5,20 @@ import platform
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from adb_shell import exceptions as adb_errors
 from adb_shell.transport.base_transport import BaseTransport
 
 from device_profiler import debian
 from device_profiler.errors import DeviceError, PipelineError
 
 USB_BUS = Path("/dev/bus/usb")
+LEAST_USB_S = 0.001
+DRAIN_S = 0.02
+DRAINED_BYTES = 16 * 1024
+LIBUSB_ERROR_TIMEOUT = -7
 STALL_S = 30.0
 """Within a file transfer, no byte for so long is a broken link; a command may be silent until its deadline."""
 
@@ -93,10 +98,23 @@ class UsbLink(Link):
         super().__init__()
         self._serial = serial
         self._usb: BaseTransport | None = None
+        self._packet = 0
 
     def connect(self, transport_timeout_s: float | None) -> None:
-        self._usb = usb_class().find_adb(self._serial, None, self.remaining_s())
-        self._usb.connect(self.remaining_s())
+        """Raises DeviceError where the phone is gone from USB, or may not be opened."""
+        usb = usb_class()
+        from usb1 import ENDPOINT_DIR_MASK, USBError
+
+        try:
+            self._usb = usb.find_adb(self._serial, None, self.remaining_s())
+            self._usb.connect(self.remaining_s())
+        except (adb_errors.UsbDeviceNotFoundError, USBError) as error:
+            self._usb = None
+            raise DeviceError(f"{self._serial} can't be opened on USB ({error}): see whether it is still attached, "
+                              f"whether another program has it (`adb kill-server`), and what `doctor` says") from error
+        (self._packet,) = (end.getMaxPacketSize() for end in self._usb._setting.iterEndpoints()
+                           if not end.getAddress() & ENDPOINT_DIR_MASK)
+        self._drain()
 
     def close(self) -> None:
         if self._usb:
@@ -104,12 +122,33 @@ class UsbLink(Link):
             self._usb = None
 
     def bulk_read(self, numbytes: int, transport_timeout_s: float | None) -> bytes:
-        with self.patience_s() as patience:
+        with self._patience_of_libusb_s() as patience:
             return bytes(self._open().bulk_read(numbytes, patience))
 
     def bulk_write(self, data: bytes, transport_timeout_s: float | None) -> int:
+        """adbd takes what comes up to a packet that is not full: one without data ends what fills its packets."""
+        with self._patience_of_libusb_s() as patience:
+            written = int(self._open().bulk_write(data, patience))
+            if data and len(data) % self._packet == 0:
+                self._open().bulk_write(b"", patience)
+        return written
+
+    @contextmanager
+    def _patience_of_libusb_s(self) -> Iterator[float]:
+        """As `patience_s`: libusb takes 0 ms for ever, and adb-shell wraps what libusb says."""
         with self.patience_s() as patience:
-            return int(self._open().bulk_write(data, patience))
+            try:
+                yield max(patience, LEAST_USB_S)
+            except (adb_errors.UsbReadFailedError, adb_errors.UsbWriteFailedError) as error:
+                if getattr(error.args[-1], "value", None) == LIBUSB_ERROR_TIMEOUT:
+                    raise TimeoutError from error
+                raise ConnectionAbortedError(str(error.args[-1] or error)) from error
+
+    def _drain(self) -> None:
+        """Closing the interface tells adbd nothing: what it wrote for a call that was given up is still to be read."""
+        with suppress(adb_errors.UsbReadFailedError):
+            while self.remaining_s():
+                self._open().bulk_read(DRAINED_BYTES, DRAIN_S)
 
     def _open(self) -> BaseTransport:
         if self._usb is None:
@@ -125,7 +164,17 @@ def attached_serials() -> tuple[str, ...]:
         devices = list(usb_class().find_all_adb_devices(1.0))
     except DeviceError:
         return ()
-    return tuple(sorted(str(device.serial_number) for device in devices))
+    return tuple(sorted(serial for device in devices if (serial := _serial_of(device)) is not None))
+
+
+def _serial_of(device: BaseTransport) -> str | None:
+    """None: this user may not read it; `doctor` tells what gives the right."""
+    from usb1 import USBError
+
+    try:
+        return str(device.serial_number)
+    except USBError:
+        return None
 
 
 def usb_class() -> type[BaseTransport]:

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import adbutils
 import pytest
+import usb1
 
-from device_profiler import debian
+from device_profiler import debian, links
+from device_profiler.adb_direct import AdbShellTransport
 from device_profiler.emulator.phone import start_phone, stop_phone
 from device_profiler.errors import DeviceError, InputError
-from device_profiler.transport import DeviceTimeoutError, Transport, connect
+from device_profiler.links import UsbLink, usb_class
+from device_profiler.transport import ConnectionLostError, DeviceTimeoutError, Transport, connect, tcp_place
+from tests.contracts.usb_cable import PACKET, UsbCable
 from tests.faults.cable_ways import adb_server
 
 FOLDER = "/data/local/tmp/contract"
@@ -122,6 +126,72 @@ class TestAdbShell(TransportContract):
         with connect(address) as transport:
             yield transport
             transport.shell(f"rm -rf {FOLDER}")
+
+
+class TestUsb(TransportContract):
+    """adb-shell over USB, by a cable of software."""
+
+    @pytest.fixture
+    def cable(self, address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[UsbCable]:
+        place = tcp_place(address)
+        assert place
+        plugged = UsbCable(*place)
+        real = usb_class()
+        attached = type("Attached", (), {"find_adb": lambda *_: real(plugged, plugged)})
+        monkeypatch.setattr(links, "usb_class", lambda: attached)
+        yield plugged
+        plugged.unplug()
+
+    @pytest.fixture
+    def connected(self, cable: UsbCable) -> Iterator[Transport]:
+        with AdbShellTransport("29HX", UsbLink("29HX")) as transport:
+            yield transport
+            transport.shell(f"rm -rf {FOLDER}")
+
+    def test_a_message_that_fills_its_packets_arrives(
+        self, cable: UsbCable, connected: Transport, tmp_path: Path
+    ) -> None:
+        def push(more: int) -> None:
+            (tmp_path / "local").write_bytes(os.urandom(1000 + more))
+            connected.push(tmp_path / "local", f"{FOLDER}/filling", timeout_s=10.0)
+
+        def ask(more: int) -> None:
+            assert connected.shell(f"true {'x' * more}", timeout_s=10.0).exit_code == 0
+
+        for act in (ask, push):
+            cable.written.clear()
+            act(0)
+            short = -max(cable.written) % PACKET
+            act(short)
+            assert max(cable.written) % PACKET == 0
+
+    def test_what_was_left_unread_is_no_answer(self, cable: UsbCable, connected: Transport) -> None:
+        connected.shell("true")
+        cable.stop_payloads()
+        with pytest.raises(DeviceTimeoutError):
+            connected.shell("seq 1 100", timeout_s=1.0)
+        cable.let_payloads_through()
+        assert connected.shell("echo again").output == "again\n"
+
+    def test_a_deadline_that_is_nearly_over_is_not_for_ever(
+        self, connected: Transport, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connected.shell("true")
+        with monkeypatch.context() as hasty, pytest.raises(DeviceTimeoutError):
+            hasty.setattr(UsbLink, "remaining_s", lambda _: 0.0004)
+            connected.shell("sleep 1")
+
+    def test_a_phone_that_may_not_be_opened_is_told(self, cable: UsbCable) -> None:
+        cable.refusal = usb1.USBErrorAccess()
+        with pytest.raises(DeviceError, match=r"29HX can't be opened on USB \(LIBUSB_ERROR_ACCESS.*doctor"):
+            AdbShellTransport("29HX", UsbLink("29HX")).connect()
+
+    def test_an_unplugged_phone_is_a_lost_connection(self, cable: UsbCable) -> None:
+        with AdbShellTransport("29HX", UsbLink("29HX")) as transport:
+            assert transport.shell("true").exit_code == 0
+            cable.unplug()
+            with pytest.raises(ConnectionLostError, match=r"lost 29HX .*'true' \(LIBUSB_ERROR_NO_DEVICE"):
+                transport.shell("true")
 
 
 class TestAdbServer(TransportContract):
