@@ -80,12 +80,13 @@ class Bench:
             VerificationError: as `ship` does; exports that run then are finished and kept.
         """
         files = {(one.exits, one.heads): one for one in configurations}  # thresholds are no part of an export
-        shipped = dict(zip(files, abreast(self.ship, tuple(files.values()), EXPORTS_AT_ONCE), strict=True))
-        return tuple(
-            found if found.configuration == one else self.ship(one)
-            for one in configurations
-            for found in (shipped[one.exits, one.heads],)
-        )
+        exported = dict(zip(files, abreast(self.ship, tuple(files.values()), EXPORTS_AT_ONCE), strict=True))
+
+        def shipment(one: Configuration) -> Shipment:
+            found = exported[one.exits, one.heads]
+            return found if found.configuration == one else self.ship(one)
+
+        return tuple(map(shipment, configurations))
 
     def ship(self, configuration: Configuration) -> Shipment:
         """Export and verify a configuration, or take it from the cache where the same was shipped before.

@@ -11,11 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import usb1
 
+from device_profiler import links
 from device_profiler.adb_direct import AdbShellTransport
 from device_profiler.emulator.registry import EmulatedPhone
 from device_profiler.errors import DeviceError, InputError
 from device_profiler.files import sha256_path
+from device_profiler.links import usb_class
 from device_profiler.transport import ConnectionLostError, DeviceTimeoutError, Transport, connect
 from device_profiler.verified_transfer import VerifiedTransport
 
@@ -108,6 +111,25 @@ def test_a_malformed_address_is_bad_input(address: str) -> None:
 def test_an_unknown_serial_lists_the_known() -> None:
     with pytest.raises(DeviceError, match=r"no phone with serial 'NOSUCHPHONE' is attached; attached: |libusb"):
         connect("NOSUCHPHONE")
+
+
+def test_a_phone_on_usb_whose_serial_may_not_be_read_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Phone:
+        def __init__(self, serial: str | None) -> None:
+            self._serial = serial
+
+        def getSerialNumber(self) -> str:
+            if self._serial is None:
+                raise usb1.USBErrorAccess()
+            return self._serial
+
+    real = usb_class()
+    found = [real(Phone(serial), None) for serial in ("29HX", None, "11AB")]
+    monkeypatch.setattr(links, "USB_BUS", tmp_path)
+    monkeypatch.setattr(links, "usb_class", lambda: type("Bus", (), {"find_all_adb_devices": lambda _: found}))
+    assert links.attached_serials() == ("11AB", "29HX")
 
 
 def test_an_unknown_host_is_named() -> None:
