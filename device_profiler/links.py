@@ -13,6 +13,7 @@ from adb_shell.transport.base_transport import BaseTransport
 
 from device_profiler import debian
 from device_profiler.errors import DeviceError, PipelineError
+from device_profiler.transport import ConnectionLostError
 
 USB_BUS = Path("/dev/bus/usb")
 LEAST_USB_S = 0.001
@@ -101,7 +102,7 @@ class UsbLink(Link):
         self._packet = 0
 
     def connect(self, transport_timeout_s: float | None) -> None:
-        """Raises DeviceError where the phone is gone from USB, or may not be opened."""
+        """Raises ConnectionLostError where the phone is gone from USB (a reboot), or may not be opened."""
         usb = usb_class()
         from usb1 import ENDPOINT_DIR_MASK, USBError
 
@@ -110,8 +111,10 @@ class UsbLink(Link):
             self._usb.connect(self.remaining_s())
         except (adb_errors.UsbDeviceNotFoundError, USBError) as error:
             self._usb = None
-            raise DeviceError(f"{self._serial} can't be opened on USB ({error}): see whether it is still attached, "
-                              f"whether another program has it (`adb kill-server`), and what `doctor` says") from error
+            raise ConnectionLostError(
+                f"{self._serial} can't be opened on USB ({error}): see whether it is still attached, whether another "
+                f"program has it (`adb kill-server`), and what `doctor` says"
+            ) from error
         (self._packet,) = (end.getMaxPacketSize() for end in self._usb._setting.iterEndpoints()
                            if not end.getAddress() & ENDPOINT_DIR_MASK)
         self._drain()

@@ -183,7 +183,7 @@ class TestUsb(TransportContract):
 
     def test_a_phone_that_may_not_be_opened_is_told(self, cable: UsbCable) -> None:
         cable.refusal = usb1.USBErrorAccess()
-        with pytest.raises(DeviceError, match=r"29HX can't be opened on USB \(LIBUSB_ERROR_ACCESS.*doctor"):
+        with pytest.raises(ConnectionLostError, match=r"29HX can't be opened on USB \(LIBUSB_ERROR_ACCESS.*doctor"):
             AdbShellTransport("29HX", UsbLink("29HX")).connect()
 
     def test_an_unplugged_phone_is_a_lost_connection(self, cable: UsbCable) -> None:
