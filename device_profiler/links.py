@@ -16,12 +16,14 @@ from device_profiler.errors import DeviceError, PipelineError
 from device_profiler.transport import ConnectionLostError
 
 USB_BUS = Path("/dev/bus/usb")
-LEAST_USB_S = 0.001
-DRAIN_S = 0.02
-DRAINED_BYTES = 16 * 1024
-LIBUSB_ERROR_TIMEOUT = -7
 STALL_S = 30.0
 """Within a file transfer, no byte for so long is a broken link; a command may be silent until its deadline."""
+LEAST_USB_S = 0.001
+"""libusb's shortest timeout."""
+DRAIN_S = 0.02
+"""Nothing for so long after connecting: nothing was left unread."""
+DRAINED_BYTES = 16 * 1024  # whole packets: a shorter read may overflow
+LIBUSB_ERROR_TIMEOUT = -7
 
 
 class Link(BaseTransport):  # type: ignore[misc]
