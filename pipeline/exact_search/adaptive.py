@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.exact_search.configuration import LATENCY_TOLERANCE, TIE_MIOU
-from pipeline.exact_search.goal import Found, Goal
+from pipeline.exact_search.goal import Collector, Found, Goal
 from pipeline.exact_search.space import SearchSpace
 from pipeline.exact_search.surrogate import Surrogate
 
@@ -100,15 +100,11 @@ def tasks_behind(
                 yield Task(prefix, x, ys, zs, surrogate)
 
 
-def run_task(
-    space: SearchSpace, task: Task, goal: Goal, bounds: tuple[float, float], *, tighten: bool = True
-) -> list[Found]:
-    """The best configuration of every (y, z) of the task that meets the bounds; with `tighten`, only the task's best.
-
-    bounds: highest expected cost, lowest mIoU.
-    """
+def run_task(space: SearchSpace, task: Task, collector: Collector) -> list[Found]:
+    """What of the task the collector wants: the best configuration, or the best of every (y, z)."""
     from pipeline.exact_search import kernels
 
+    goal, bounds, tighten = collector.goal, collector.bounds(), not collector.of_every_choice
     members, row_start, reach, costs = _kernel_inputs(space, task)
     found = np.full((len(task.ys), len(task.zs), 4), -1.0)
     limits = (float(bounds[0]) * space.images, float(bounds[1]), float(goal.max_worst))

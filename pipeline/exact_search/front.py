@@ -2,17 +2,18 @@
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.exact_search.adaptive import Task, run_front_task, single_exits
+from pipeline.exact_search.adaptive import Prefix, Task, extend, root, run_front_task, single_exits, tasks_behind
 from pipeline.exact_search.configuration import LATENCY_TOLERANCE, MIOU_TOLERANCE, TIE_MIOU, Front
-from pipeline.exact_search.goal import Found, Goal, Incumbent
+from pipeline.exact_search.coverage import ENUMERATED
+from pipeline.exact_search.goal import Found, Goal
 from pipeline.exact_search.objective import Objective
-from pipeline.exact_search.solver import AdaptiveTasks, candidate_of, goal_of, solve
+from pipeline.exact_search.solver import candidate_of, goal_of, solve
 from pipeline.exact_search.space import SearchSpace, build_space
 from pipeline.exact_search.workers import run_until
 from pipeline.exit_statistics import ExitStatistics
@@ -77,10 +78,25 @@ def _routed_front(space: SearchSpace, objective: Objective, goal: Goal) -> tuple
         if found:
             archive.offer(found)
 
-    # Without an incumbent no prefix is cut: the front asks for every trade-off.
-    tasks = AdaptiveTasks(space, objective.max_exits, Incumbent(Goal(cheapest=False, max_worst=goal.max_worst)))
-    complete = run_until(iter(tasks), work, time.monotonic() + objective.time_limit_s)
+    complete = run_until(_every_task(space, objective.max_exits), work, time.monotonic() + objective.time_limit_s)
     return archive.points, complete
+
+
+def _every_task(space: SearchSpace, max_exits: int) -> Iterator[Task]:
+    """All adaptive configurations, nothing cut: the front asks for every trade-off."""
+    for count in range(2, min(max_exits, len(space.by_exit)) + 1):
+        for exits in space.exit_sets(count):
+            for prefix in _every_prefix(space, root(space), exits[:-ENUMERATED]):
+                yield from tasks_behind(space, prefix, exits[-ENUMERATED:], None)
+
+
+def _every_prefix(space: SearchSpace, prefix: Prefix, exits: tuple[int, ...]) -> Iterator[Prefix]:
+    if not exits:
+        yield prefix
+        return
+    for candidate in space.by_exit[exits[0]]:
+        for level in range(int(space.levels[candidate])):
+            yield from _every_prefix(space, extend(space, prefix, candidate, level), exits[1:])
 
 
 def _anytime_front(space: SearchSpace, objective: Objective, goal: Goal) -> tuple[list[Found], bool]:

@@ -3,6 +3,7 @@
 import math
 import threading
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pipeline.exact_search.configuration import LATENCY_TOLERANCE, TIE_MIOU
 
@@ -37,12 +38,35 @@ class Found:
         return self.key < other.key
 
 
+class Collector(Protocol):
+    """What a search over many configurations finds for; safe to offer to from several threads."""
+
+    @property
+    def goal(self) -> Goal:
+        """What is asked for."""
+
+    @property
+    def best(self) -> Found | None:
+        """The best found so far."""
+
+    @property
+    def of_every_choice(self) -> bool:
+        """Whether the best thresholds of every choice of exits and heads are wanted, not the best of all alone."""
+
+    def bounds(self) -> tuple[float, float]:
+        """(highest cost, lowest mIoU) that a configuration must meet to be worth finding; they only get tighter."""
+
+    def offer(self, found: Found) -> None:
+        """Keep `found` where it is wanted."""
+
+
 @dataclass
 class Incumbent:
-    """The best found so far under a goal; safe to offer to from several threads."""
+    """The best found so far under a goal."""
 
     goal: Goal
     best: Found | None = None
+    of_every_choice: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def offer(self, found: Found) -> None:

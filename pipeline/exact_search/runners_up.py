@@ -6,13 +6,13 @@ import time
 from dataclasses import replace
 
 from device_profiler.errors import InputError
-from pipeline.exact_search.adaptive import Task, run_task, single_exits
+from pipeline.exact_search.adaptive import single_exits
 from pipeline.exact_search.configuration import Candidate, Configuration
-from pipeline.exact_search.goal import Found, Goal, Incumbent
+from pipeline.exact_search.coverage import cover
+from pipeline.exact_search.goal import Found, Goal
 from pipeline.exact_search.objective import Objective
-from pipeline.exact_search.solver import AdaptiveTasks, candidate_of, check_unit, goal_of, solve
+from pipeline.exact_search.solver import candidate_of, check_unit, goal_of, solve
 from pipeline.exact_search.space import SearchSpace, build_space
-from pipeline.exact_search.workers import run_until
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 
@@ -49,18 +49,28 @@ def runners_up(
 
 
 class _Shortlist:
-    """The best few choices of exits and heads so far, shared between threads."""
+    """The best few choices of exits and heads so far."""
+
+    of_every_choice = True
 
     def __init__(self, goal: Goal, count: int, taken: tuple[tuple[int, ...], tuple[str, ...]]) -> None:
         self.goal, self._count, self._taken = goal, count, taken
         self.points: list[Found] = []
         self._lock = threading.Lock()
 
-    def offer(self, points: list[Found]) -> None:
-        fresh = [point for point in points if point.key[1:] != self._taken]
+    @property
+    def best(self) -> Found | None:
+        """The first of the list."""
+        return self.points[0] if self.points else None
+
+    def offer(self, found: Found) -> None:
+        """Keep `found` where it is among the best few choices, with its best thresholds."""
+        if found.key[1:] == self._taken:
+            return
         with self._lock:
-            for point in fresh:
-                self._place(point)
+            same = next((point for point in self.points if point.key == found.key), None)
+            if same is None or found.beats(same, cheapest=self.goal.cheapest):
+                self._place(found, [point for point in self.points if point is not same])
 
     def bounds(self) -> tuple[float, float]:
         points = self.points
@@ -69,11 +79,11 @@ class _Shortlist:
         last = points[-1]
         return (last.cost, self.goal.min_miou) if self.goal.cheapest else (self.goal.max_cost, last.miou)
 
-    def _place(self, point: Found) -> None:
-        at = len(self.points)
-        while at and point.beats(self.points[at - 1], cheapest=self.goal.cheapest):
+    def _place(self, found: Found, others: list[Found]) -> None:
+        at = len(others)
+        while at and found.beats(others[at - 1], cheapest=self.goal.cheapest):
             at -= 1
-        self.points = [*self.points[:at], point, *self.points[at:]][: self._count]
+        self.points = [*others[:at], found, *others[at:]][: self._count]
 
 
 def _widened(space: SearchSpace, objective: Objective, goal: Goal, error: float) -> Goal:
@@ -92,12 +102,8 @@ def _shortlist(
     taken: tuple[tuple[int, ...], tuple[str, ...]],
 ) -> list[Found]:
     shortlist = _Shortlist(goal, count, taken)
-    shortlist.offer(single_exits(space, goal))
+    for found in single_exits(space, goal):
+        shortlist.offer(found)
     if objective.setting == "adaptive" and count > 0:
-        tasks = AdaptiveTasks(space, objective.max_exits, Incumbent(goal))
-
-        def work(task: Task) -> None:
-            shortlist.offer(run_task(space, task, goal, shortlist.bounds(), tighten=False))
-
-        run_until(iter(tasks), work, time.monotonic() + objective.time_limit_s)
+        cover(space, objective.max_exits, shortlist, time.monotonic() + objective.time_limit_s)
     return shortlist.points

@@ -2,27 +2,23 @@
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 from device_profiler.errors import InfeasibleError, InputError
-from pipeline.exact_search.adaptive import Task, root, run_task, single_exits, tasks_behind
+from pipeline.exact_search.adaptive import single_exits
 from pipeline.exact_search.anytime import search_anytime
-from pipeline.exact_search.branch import Relaxation, prefixes, relax
+from pipeline.exact_search.branch import open_bound
 from pipeline.exact_search.configuration import Candidate, SearchResult, result_from
+from pipeline.exact_search.coverage import cover
 from pipeline.exact_search.evaluate import evaluate_configuration
 from pipeline.exact_search.goal import Found, Goal, Incumbent
 from pipeline.exact_search.infeasible import describe_infeasible
 from pipeline.exact_search.objective import Objective
-from pipeline.exact_search.open_bound import open_bound
 from pipeline.exact_search.space import SearchSpace, build_space
-from pipeline.exact_search.surrogate import Linearisation, class_iou
-from pipeline.exact_search.workers import run_until
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 
 BOUND_SHARE = 0.1  # of a time limit, spent on the bound of what was not covered
-FREE_EXITS = 3  # exits that one kernel call enumerates completely; more are fixed in front of it
 
 
 def search(statistics: ExitStatistics, table: LatencyTable, objective: Objective) -> SearchResult:
@@ -84,51 +80,8 @@ def solve(space: SearchSpace, objective: Objective, goal: Goal) -> tuple[Found |
         incumbent.offer(found)
     if objective.setting == "budgeted":
         return incumbent.best, None
-
-    def work(task: Task) -> None:
-        for found in run_task(space, task, goal, incumbent.bounds()):
-            incumbent.offer(found)
-
-    tasks = AdaptiveTasks(space, objective.max_exits, incumbent)
-    finished = run_until(iter(tasks), work, enumerate_until)
-    return incumbent.best, None if finished else tasks.unexplored_bound(stop)
-
-
-class AdaptiveTasks:
-    """Tasks that cover every adaptive configuration of two to `max_exits` exits, one choice of exits after another."""
-
-    def __init__(self, space: SearchSpace, max_exits: int, incumbent: Incumbent) -> None:
-        largest = min(max_exits, len(space.by_exit))
-        self._space, self._incumbent = space, incumbent
-        self._left = [exits for count in range(2, largest + 1) for exits in space.exit_sets(count)]
-        self._linearisation: Linearisation | None = None
-
-    def __iter__(self) -> Iterator[Task]:
-        start, count = root(self._space), 0
-        while self._left:
-            exits, free = self._left[0], min(FREE_EXITS, len(self._left[0]))
-            if len(exits) > count:  # around the best of the smaller configurations
-                count, self._linearisation = len(exits), self._around_best()
-            relaxation = self._relaxed(exits)
-            for prefix in prefixes(relaxation, start, free, self._incumbent):
-                yield from tasks_behind(self._space, prefix, exits[-free:], relaxation.surrogate)
-            self._left.pop(0)
-
-    def unexplored_bound(self, stop: float) -> float:
-        """Best value (mIoU, or cost when the goal is the cheapest) of any configuration not covered yet."""
-        relaxations = (self._relaxed(exits) for exits in self._left)
-        return open_bound(relaxations, root(self._space), self._incumbent, stop)
-
-    def _relaxed(self, exits: tuple[int, ...]) -> Relaxation:
-        linearisation = self._linearisation or self._around_best()
-        self._linearisation = linearisation
-        return relax(self._space, exits, linearisation.surrogate(exits), self._incumbent)
-
-    def _around_best(self) -> Linearisation:
-        """Around the incumbent, else around the deepest candidate: any choice is admissible, a good one is tight."""
-        best = self._incumbent.best
-        chosen, levels = (best.chosen, best.levels) if best is not None else ((len(self._space.names) - 1,), ())
-        return Linearisation(self._space, class_iou(self._space, chosen, levels))
+    left = cover(space, objective.max_exits, incumbent, enumerate_until)
+    return incumbent.best, open_bound(space, left, incumbent, stop) if left else None
 
 
 def candidate_of(

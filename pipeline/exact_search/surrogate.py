@@ -1,7 +1,7 @@
 """A linear upper bound on mIoU: one number per candidate and image, so that whole head pairs fall without class sums.
 
 For a class with routed sums I and U and any lambda, I / U = lambda + d / U with d = I - lambda * U. Over routings that
-use certain candidates, U lies in [Ul, Uh] and d in [-dn, dp] (each image at its extreme). Then
+use certain candidates, U lies in [Ul, Uh] and d in [-dn, dp] (each image at its extreme, or tighter: ranges.py). Then
 d / U <= c * d + e, with c = (dp / Ul + dn / Uh) / (dp + dn) and e = dp * dn * (1 / Ul - 1 / Uh) / (dp + dn):
 exact where U is certain, and c * d adds up image by image. It is tight near the configuration whose class IoUs serve as
 lambda, which is where the search has to decide. A class that some routing may lack counts with its best possible IoU,
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.exact_search.goal import Collector
 from pipeline.exact_search.space import SearchSpace
 
 SAFETY = 1e-7  # of mIoU, far above float64's error in these sums
@@ -28,45 +29,74 @@ class Surrogate:
     classes: int  # those present whatever the routing
 
 
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """Between what the class sums of a routing lie, [C] each: unions, and differences d = I - lambda * U."""
+
+    lowest: NDArray[np.float64]
+    highest: NDArray[np.float64]
+    below: NDArray[np.float64]
+    above: NDArray[np.float64]
+
+    def within(self, other: "Ranges") -> "Ranges":
+        """What both allow."""
+        return Ranges(
+            np.maximum(self.lowest, other.lowest),
+            np.minimum(self.highest, other.highest),
+            np.maximum(self.below, other.below),
+            np.minimum(self.above, other.above),
+        )
+
+
 class Linearisation:
-    """Surrogates around one configuration's class IoUs, for any choice of exits."""
+    """Surrogates around one configuration's class IoUs, for any choice of exits.
+
+    certain: the classes that every routing has. differences: [N, I, certain] d of every candidate.
+    """
 
     def __init__(self, space: SearchSpace, class_iou: NDArray[np.float64]) -> None:
         unions = space.packed[:, :, space.lanes : space.lanes + space.classes]
         certain = (unions.min(axis=0) > 0).any(axis=0)
-        self._space, self._certain = space, np.flatnonzero(certain)
-        self._iou = class_iou[self._certain]
+        self.certain = np.flatnonzero(certain)
+        self._space, self._iou = space, class_iou[self.certain]
         self._uncertain = float(sum(_best_ratio(space, int(k)) for k in np.flatnonzero(~certain)))
-        self._difference = np.empty((len(space.names), space.images, len(self._certain)))
+        self.differences = np.empty((len(space.names), space.images, len(self.certain)))
         self._ranges = [self._exit_ranges(members) for members in space.by_exit]
 
-    def surrogate(self, exits: Sequence[int]) -> Surrogate:
-        """The bound over every candidate of these exits."""
+    def ranges(self, exits: Sequence[int]) -> Ranges:
+        """Every image at its extreme over the candidates of these exits."""
         ranges = [self._ranges[e] for e in exits]
-        lowest = np.min([r[0] for r in ranges], axis=0).sum(axis=0)
-        highest = np.max([r[1] for r in ranges], axis=0).sum(axis=0)
-        below = np.maximum(-np.min([r[2] for r in ranges], axis=0).sum(axis=0), 0.0)
-        above = np.maximum(np.max([r[3] for r in ranges], axis=0).sum(axis=0), 0.0)
+        return Ranges(
+            np.min([r[0] for r in ranges], axis=0).sum(axis=0),
+            np.max([r[1] for r in ranges], axis=0).sum(axis=0),
+            np.min([r[2] for r in ranges], axis=0).sum(axis=0),
+            np.max([r[3] for r in ranges], axis=0).sum(axis=0),
+        )
+
+    def surrogate(self, exits: Sequence[int], ranges: Ranges | None = None) -> Surrogate:
+        """The bound over every candidate of these exits, for routings in `ranges` (every image at its extreme)."""
+        known = self.ranges(exits) if ranges is None else ranges
+        below, above = np.maximum(-known.below, 0.0), np.maximum(known.above, 0.0)
         spread = np.maximum(above + below, 1e-30)
-        slope = np.where(above + below > 0, (above / lowest + below / highest) / spread, 1 / highest)
-        error = above * below * (1 / lowest - 1 / highest) / spread
+        slope = np.where(above + below > 0, (above / known.lowest + below / known.highest) / spread, 1 / known.highest)
+        error = above * below * np.maximum(1 / known.lowest - 1 / known.highest, 0.0) / spread
         worth = np.zeros((len(self._space.names), self._space.images))
         for e in exits:
             members = list(self._space.by_exit[e])
-            worth[members] = self._difference[members] @ slope
+            worth[members] = self.differences[members] @ slope
         offset = float(self._iou.sum() + error.sum() + self._uncertain) + SAFETY * self._space.classes
-        return Surrogate(offset, worth, len(self._certain))
+        return Surrogate(offset, worth, len(self.certain))
 
     def _exit_ranges(self, members: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
         """[I, C] each: lowest and highest union, lowest and highest difference, over the candidates of one exit."""
         space = self._space
-        shape = (space.images, len(self._certain))
+        shape = (space.images, len(self.certain))
         lowest, highest = np.full(shape, np.inf), np.zeros(shape)
         below, above = np.full(shape, np.inf), np.full(shape, -np.inf)
         for c in members:
-            union = space.packed[c][:, space.lanes + self._certain].astype(np.float64)
-            difference = space.packed[c][:, self._certain] - self._iou * union
-            self._difference[c] = difference
+            union = space.packed[c][:, space.lanes + self.certain].astype(np.float64)
+            difference = space.packed[c][:, self.certain] - self._iou * union
+            self.differences[c] = difference
             np.minimum(lowest, union, out=lowest)
             np.maximum(highest, union, out=highest)
             np.minimum(below, difference, out=below)
@@ -74,14 +104,24 @@ class Linearisation:
         return lowest, highest, below, above
 
 
-def class_iou(space: SearchSpace, chosen: Sequence[int], levels: Sequence[int]) -> NDArray[np.float64]:
-    """[C] IoU of every class as routed by chosen candidates and threshold intervals."""
-    remaining = np.ones(space.images, dtype=bool)
-    sums = np.zeros(2 * space.lanes, dtype=np.int64)
-    for n, c in enumerate(chosen):
-        leaving = remaining & (space.rank[c] > levels[n]) if n < len(levels) else remaining
-        sums += space.packed[c][leaving].sum(axis=0, dtype=np.int64)
-        remaining = remaining & ~leaving
+def around_best(space: SearchSpace, collector: Collector) -> Linearisation:
+    """Around the best found, else around the deepest candidate: any choice is admissible, a good one is tight."""
+    best = collector.best
+    chosen, levels = (best.chosen, best.levels) if best is not None else ((len(space.names) - 1,), ())
+    return Linearisation(space, class_iou(space, routing(space, chosen, levels)))
+
+
+def routing(space: SearchSpace, chosen: Sequence[int], levels: Sequence[int]) -> NDArray[np.int64]:
+    """[I] the candidate at which every image leaves, of chosen candidates and threshold intervals."""
+    leaves_at = np.full(space.images, chosen[-1], dtype=np.int64)
+    for candidate, level in reversed(list(zip(chosen, levels, strict=False))):
+        leaves_at[space.rank[candidate] > level] = candidate
+    return leaves_at
+
+
+def class_iou(space: SearchSpace, leaves_at: NDArray[np.int64]) -> NDArray[np.float64]:
+    """[C] IoU of every class where every image leaves at the given candidate."""
+    sums = space.packed[leaves_at, np.arange(space.images)].sum(axis=0, dtype=np.int64)
     union = sums[space.lanes : space.lanes + space.classes]
     return np.asarray(sums[: space.classes] / np.maximum(union, 1))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.exact_search.configuration import LATENCY_TOLERANCE, MIOU_TOLERANCE
 from pipeline.exit_statistics import ExitStatistics
@@ -70,6 +71,40 @@ def random_table(seed: int, statistics: ExitStatistics, *, boundary: float = 0.0
     )
     blocks = tuple(float(v) for v in generator.integers(0, 6, exits))
     return LatencyTable("test", "predicted", blocks, rows, boundary_ns=boundary)
+
+
+def graded_tables(
+    seed: int, exits: int = 4, heads: int = 3, images: int = 60, classes: int = 5
+) -> tuple[ExitStatistics, LatencyTable]:
+    """Tables as of trained networks: deeper is better, confidence tells the hard images, heads cost little.
+
+    A good share of the Pareto front has every exit, so what discards such configurations wrongly is caught.
+    """
+    generator = np.random.default_rng(seed)
+    quality = np.linspace(0.2, 1, exits)[:, None] + 0.1 * generator.standard_normal((exits, heads))
+    difficulty = generator.standard_normal(images)
+    noise = 0.3 * generator.standard_normal((exits, heads, images))
+    truth = generator.integers(1000, 9000, (images, classes))
+    score = 3 * quality[:, :, None, None] + 1.5 * difficulty[:, None] - 1
+    iou = _logistic(score + 0.3 * generator.standard_normal((exits, heads, images, classes)))
+    intersection = np.round(truth * iou).astype(np.int64)
+    statistics = ExitStatistics(
+        confidence=_logistic(difficulty + noise + quality[..., None]).astype(np.float32),
+        intersection=intersection,
+        union=np.maximum(np.round(truth * (1.3 - 0.3 * iou)).astype(np.int64), intersection),
+        exits=tuple(f"exit{e + 1}" for e in range(exits)),
+        heads=tuple(tuple(f"head{h}" for h in range(heads)) for _ in range(exits)),
+        classes=tuple(f"class{c}" for c in range(classes)),
+        images=tuple(f"image{i}" for i in range(images)),
+        reference=(exits - 1, 0),
+        policy="mean",
+    )
+    costs = tuple(tuple(float(v) for v in row) for row in 0.05 + 0.1 * generator.random((exits, heads)))
+    return statistics, LatencyTable("test", "predicted", (10.0,) * exits, costs, boundary_ns=0.05)
+
+
+def _logistic(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-values)))
 
 
 def brute_force(statistics: ExitStatistics, table: LatencyTable, max_exits: int) -> list[Row]:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from search_tables import Row, best_row, brute_force, random_statistics, random_table
+from search_tables import Row, best_row, brute_force, graded_tables, random_statistics, random_table
 
 from device_profiler.errors import InfeasibleError
+from pipeline.exact_search.configuration import Candidate
 from pipeline.exact_search.evaluate import evaluate_configuration, route_costs
 from pipeline.exact_search.front import front
 from pipeline.exact_search.objective import Objective
@@ -200,14 +201,33 @@ def test_what_the_bounds_discard_is_never_the_best(exits: int, max_exits: int, g
         statistics = random_statistics(seed, exits=exits, heads=3, images=40, classes=5, coarse=False)
         table = random_table(seed, statistics, boundary=0.5)
         whole = front(statistics, table, Objective(max_exits=max_exits, threshold_grid=grid)).points
-        for n in range(0, len(whole), max(1, len(whole) // 6)):
-            latency = Objective(max_latency_ns=whole[n].latency_ns, max_exits=max_exits, threshold_grid=grid)
-            miou = Objective(min_miou=whole[n].miou, max_exits=max_exits, threshold_grid=grid)
-            for objective in (latency, miou):
-                result = search(statistics, table, objective)
-                assert result.optimal
-                assert result.miou == pytest.approx(whole[n].miou, abs=1e-9)
-                assert result.latency_ns == pytest.approx(whole[n].latency_ns, abs=1e-6)
+        agree_with_front(statistics, table, whole[:: max(1, len(whole) // 6)], max_exits, grid)
+
+
+@pytest.mark.parametrize(("exits", "grid", "seeds"), [(4, 5, 6), (5, 4, 2)])
+def test_branch_and_bound_keeps_the_best_of_many_exits(exits: int, grid: int, seeds: int) -> None:
+    """Where the Pareto front has configurations of every exit: the search finds each of those by either bound."""
+    deep = 0
+    for seed in range(seeds):
+        statistics, table = graded_tables(seed, exits=exits)
+        whole = front(statistics, table, Objective(max_exits=exits, threshold_grid=grid)).points
+        many = [point for point in whole if len(point.configuration.exits) > 3]
+        deep += len(many)
+        agree_with_front(statistics, table, tuple(many[:: max(1, len(many) // 12)]), exits, grid)
+    assert deep > 100
+
+
+def agree_with_front(
+    statistics: ExitStatistics, table: LatencyTable, points: tuple[Candidate, ...], max_exits: int, grid: int | None
+) -> None:
+    for point in points:
+        latency = Objective(max_latency_ns=point.latency_ns, max_exits=max_exits, threshold_grid=grid)
+        miou = Objective(min_miou=point.miou, max_exits=max_exits, threshold_grid=grid)
+        for objective in (latency, miou):
+            result = search(statistics, table, objective)
+            assert result.optimal
+            assert result.miou == pytest.approx(point.miou, abs=1e-9)
+            assert result.latency_ns == pytest.approx(point.latency_ns, abs=1e-6)
 
 
 def test_a_grid_never_beats_every_interval() -> None:

@@ -6,17 +6,20 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
-from search_tables import brute_force, random_statistics, random_table
+from search_tables import Row, brute_force, random_statistics, random_table
 
 from device_profiler.errors import InputError
-from pipeline.exact_search.branch import Relaxation
+from pipeline.exact_search.adaptive import single_exits
 from pipeline.exact_search.configuration import Configuration
 from pipeline.exact_search.evaluate import evaluate_configuration, images_near_threshold, routes
+from pipeline.exact_search.goal import Goal, Incumbent
 from pipeline.exact_search.objective import Objective
+from pipeline.exact_search.ranges import tightened
+from pipeline.exact_search.relaxation import Relaxation
 from pipeline.exact_search.runners_up import runners_up
 from pipeline.exact_search.solver import search, strongest_single_exit
-from pipeline.exact_search.space import build_space, interval_thresholds
-from pipeline.exact_search.surrogate import Linearisation
+from pipeline.exact_search.space import SearchSpace, build_space, interval_thresholds
+from pipeline.exact_search.surrogate import Linearisation, around_best, routing
 from pipeline.exact_search.uncertainty import latency_interval, miou_gap_interval, miou_interval, overlaps_bound
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable, PartDetail
@@ -123,27 +126,89 @@ def test_surrogate_is_above_every_configuration() -> None:
             assert miou * surrogate.classes <= surrogate.offset + worth
 
 
-def test_relaxation_is_above_every_configuration_at_any_price() -> None:
-    for seed in range(30):
-        statistics = random_statistics(seed)
+def test_relaxation_is_above_every_configuration() -> None:
+    """Whole and behind a prefix, at the multipliers that it settles on; what it discards misses the bounds."""
+    held = 0
+    for seed in range(40):
+        statistics = random_statistics(seed, exits=4)
         table = random_table(seed, statistics, boundary=1.0)
         space = build_space(statistics, table, None)
-        exits = tuple(e for e in range(3) if space.by_exit[e])
+        if not all(space.by_exit):
+            continue
+        exits = (0, 1, 2, 3)
+        rows = [row for row in brute_force(statistics, table, 4) if len(row.slots) == len(exits)]
+        goal = Goal(cheapest=False, max_cost=sorted(row.latency for row in rows)[len(rows) // 2])
+        collector = Incumbent(goal)
         surrogate = Linearisation(space, np.full(space.classes, 0.5)).surrogate(exits)
-        for price in (0.0, 0.01, 0.1):
-            relaxation = Relaxation(space, exits, surrogate, price)
-            root = relaxation.root_score()
-            for row in brute_force(statistics, table, 3):
-                score = row.miou * surrogate.classes - price * row.latency * len(statistics.images)
-                assert len(row.slots) < len(exits) or score <= root + 1e-9
+        relaxation = Relaxation(space, exits, surrogate)
+        root = relaxation.settle(relaxation.root(collector), collector)
+        assert root is not None
+        for branch in relaxation.children(root, collector):
+            settled = relaxation.settle(branch.node(), collector)
+            covered = [row for row in rows if row.latency <= goal.max_cost and places(statistics, space, row)]
+            covered = [row for row in covered if places(statistics, space, row)[0] == (branch.candidate, branch.level)]
+            for row in covered:
+                held += 1
+                assert settled is not None, row
+                assert row.miou <= min(root.bound, branch.bound, settled.bound) + 1e-9
+    assert held > 1000
 
 
-def test_time_limit_gives_the_best_found_and_an_admissible_bound() -> None:
+def places(statistics: ExitStatistics, space: SearchSpace, row: Row) -> list[tuple[int, int]]:
+    """Candidates of a configuration and their threshold intervals (-1: the last); nothing where one is not searched."""
+    numbers = {(int(space.exit_of[c]), int(space.head_of[c])): c for c in range(len(space.names))}
+    if any(threshold > 1 for threshold in row.thresholds):
+        return []  # a threshold above every confidence: the configuration without that exit is no worse
+    early = zip(row.slots, row.thresholds, strict=False)
+    levels = [int(np.searchsorted(np.unique(statistics.confidence[slot]), t)) for slot, t in early]
+    return [(numbers[slot], level) for slot, level in zip(row.slots, [*levels, -1], strict=True)]
+
+
+@pytest.mark.parametrize("cheapest", [False, True])
+def test_tightened_ranges_hold_every_configuration_that_meets_the_bounds(cheapest: bool) -> None:
+    narrower = 0
+    for seed in range(25):
+        statistics = random_statistics(seed, exits=3, images=8)
+        table = random_table(seed, statistics)
+        space = build_space(statistics, table, None)
+        rows = list(brute_force(statistics, table, 3))
+        middle = rows[len(rows) // 2]
+        goal = Goal(cheapest, min_miou=middle.miou) if cheapest else Goal(cheapest, max_cost=middle.latency)
+        collector = Incumbent(goal)
+        for found in single_exits(space, goal):
+            collector.offer(found)
+        around = around_best(space, collector)
+        plain = around.ranges([e for e in range(3) if space.by_exit[e]])
+        found_ranges = tightened(space, around, collector, math.inf)
+        narrower += int((found_ranges.highest - found_ranges.lowest < 0.99 * (plain.highest - plain.lowest)).sum())
+        highest, lowest = collector.bounds()
+        for row in rows:
+            at = places(statistics, space, row)
+            if row.latency > highest or row.miou < lowest or not at:
+                continue
+            union, difference = class_sums(space, around, at)
+            assert (found_ranges.lowest <= union).all()
+            assert (union <= found_ranges.highest).all()
+            assert (found_ranges.below <= difference + 1e-9).all()
+            assert (difference <= found_ranges.above + 1e-9).all()
+    assert narrower > 20
+
+
+def class_sums(space: SearchSpace, around: Linearisation, at: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """[certain] unions and differences of a configuration."""
+    leaves_at, images = routing(space, [c for c, _ in at], [level for _, level in at[:-1]]), np.arange(space.images)
+    union = space.packed[leaves_at, images].sum(axis=0, dtype=np.int64)[space.lanes + around.certain]
+    return union, around.differences[leaves_at, images].sum(axis=0)
+
+
+@pytest.mark.parametrize(("exits", "limit"), [(3, 1e-9), (5, 1e-9), (5, 0.05)])
+def test_time_limit_gives_the_best_found_and_an_admissible_bound(exits: int, limit: float) -> None:
     for seed in range(10):
-        statistics = random_statistics(seed)
+        statistics = random_statistics(seed, exits=exits)
         table = random_table(seed, statistics)
         for objective in (Objective(max_latency_ns=12.0), Objective(max_drop=0.1)):
-            hurried = search(statistics, table, replace(objective, time_limit_s=1e-9))
+            objective = replace(objective, max_exits=exits)
+            hurried = search(statistics, table, replace(objective, time_limit_s=limit))
             best = search(statistics, table, objective)
             assert best.optimal
             if objective.cheapest:
@@ -163,15 +228,16 @@ def test_strongest_single_exit() -> None:
     assert strongest_single_exit(statistics, table, Objective(max_drop=0.05)).latency_ns == cheapest
 
 
-def test_runners_up_are_the_next_best_structures() -> None:
-    for seed in range(20):
-        statistics = random_statistics(seed, images=8)
+@pytest.mark.parametrize("exits", [3, 4])
+def test_runners_up_are_the_next_best_structures(exits: int) -> None:
+    for seed in range(20 if exits == 3 else 5):
+        statistics = random_statistics(seed, exits=exits, images=8 if exits == 3 else 5)
         table = random_table(seed, statistics)
-        objective = Objective(max_drop=0.1)
+        objective = Objective(max_drop=0.1, max_exits=exits)
         best = search(statistics, table, objective)
         floor = statistics.miou(*statistics.reference) - 0.1
         structures: dict[object, float] = {}
-        for row in brute_force(statistics, table, 3):
+        for row in brute_force(statistics, table, exits):
             if row.miou >= floor - 1e-9:
                 structures[row.slots] = min(row.latency, structures.get(row.slots, math.inf))
         nearby = sorted(v for v in structures.values() if v <= best.latency_ns * 1.21 + 1e-6)
