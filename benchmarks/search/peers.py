@@ -1,7 +1,8 @@
 """The exact search against Optuna (TPE, NSGA-II), pymoo (NSGA-II) and random sampling: same tables, same evaluator.
 
-Most accurate within a latency; adaptive, up to three exits, a threshold grid. Every peer chooses an exit set, a head at
-each exit and a threshold interval at each but the last. Run: python benchmarks/search/peers.py [--seconds 60].
+Most accurate within a latency; adaptive, a threshold grid. Every peer chooses an exit set, a head at each exit and a
+threshold interval at each but the last. Run: python benchmarks/search/peers.py [--seconds 60], and for the space of all
+six exits: ... --max-exits 6 --head-cost 0.1 --output benchmarks/search/results/peers_all_exits.json.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from tables import random_tables
+from tables import random_tables, with_head_cost
 
 from pipeline.exact_search.configuration import LATENCY_TOLERANCE
 from pipeline.exact_search.objective import Objective
@@ -64,29 +65,38 @@ class Evaluator:
         return time.monotonic() >= self.stop
 
 
-def exit_sets(exits: int) -> list[tuple[int, ...]]:
-    """Every choice of up to three exits."""
-    return [chosen for count in (1, 2, 3) for chosen in combinations(range(exits), count)]
+@dataclass(frozen=True)
+class Choices:
+    """What every peer chooses from: exit sets of up to `largest` exits, heads an exit, threshold intervals a head."""
+
+    sets: list[tuple[int, ...]]
+    largest: int
+    heads: int
+    grid: int
 
 
-def run_random(evaluate: Evaluator, sets: list[tuple[int, ...]], heads: int, grid: int, seed: int) -> None:
+def exit_sets(exits: int, largest: int) -> list[tuple[int, ...]]:
+    """Every choice of up to `largest` exits."""
+    return [chosen for count in range(1, largest + 1) for chosen in combinations(range(exits), count)]
+
+
+def run_random(evaluate: Evaluator, choices: Choices, seed: int) -> None:
     generator = np.random.default_rng(seed)
     while not evaluate.over:
-        chosen = sets[generator.integers(len(sets))]
-        evaluate(chosen, list(generator.integers(0, heads, 3)), list(generator.integers(0, grid, 2)))
+        chosen = choices.sets[generator.integers(len(choices.sets))]
+        heads = list(generator.integers(0, choices.heads, choices.largest))
+        evaluate(chosen, heads, list(generator.integers(0, choices.grid, choices.largest - 1)))
 
 
-def run_optuna(
-    evaluate: Evaluator, sets: list[tuple[int, ...]], heads: int, grid: int, seed: int, *, nsga: bool
-) -> None:
+def run_optuna(evaluate: Evaluator, choices: Choices, seed: int, *, nsga: bool) -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def objective(trial: optuna.Trial) -> float | tuple[float, float]:
-        chosen = sets[trial.suggest_categorical("exits", list(range(len(sets))))]
-        heads_at = [trial.suggest_int(f"head{n}", 0, heads - 1) for n in range(3)]
-        levels = [trial.suggest_int(f"threshold{n}", 0, grid - 1) for n in range(2)]
+        chosen = choices.sets[trial.suggest_categorical("exits", list(range(len(choices.sets))))]
+        heads_at = [trial.suggest_int(f"head{n}", 0, choices.heads - 1) for n in range(choices.largest)]
+        levels = [trial.suggest_int(f"threshold{n}", 0, choices.grid - 1) for n in range(choices.largest - 1)]
         return evaluate(chosen, heads_at, levels) if nsga else evaluate.penalised(chosen, heads_at, levels)
 
     if nsga:
@@ -97,7 +107,7 @@ def run_optuna(
     study.optimize(objective, timeout=max(0.01, evaluate.stop - time.monotonic()))
 
 
-def run_pymoo(evaluate: Evaluator, sets: list[tuple[int, ...]], heads: int, grid: int, seed: int) -> None:
+def run_pymoo(evaluate: Evaluator, choices: Choices, seed: int) -> None:
     from pymoo.algorithms.moo.nsga2 import NSGA2
     from pymoo.core.problem import ElementwiseProblem
     from pymoo.operators.crossover.sbx import SBX
@@ -108,11 +118,13 @@ def run_pymoo(evaluate: Evaluator, sets: list[tuple[int, ...]], heads: int, grid
 
     class Choice(ElementwiseProblem):  # type: ignore[misc]
         def __init__(self) -> None:
-            upper = [len(sets) - 1, *[heads - 1] * 3, *[grid - 1] * 2]
-            super().__init__(n_var=6, n_obj=2, n_ieq_constr=1, xl=0, xu=np.array(upper), vtype=int)
+            largest = choices.largest
+            upper = [len(choices.sets) - 1, *[choices.heads - 1] * largest, *[choices.grid - 1] * (largest - 1)]
+            super().__init__(n_var=2 * largest, n_obj=2, n_ieq_constr=1, xl=0, xu=np.array(upper), vtype=int)
 
         def _evaluate(self, x: np.ndarray, out: dict[str, object], *_: object, **__: object) -> None:
-            miou, latency = evaluate(sets[int(x[0])], [int(v) for v in x[1:4]], [int(v) for v in x[4:]])
+            heads, levels = x[1 : 1 + choices.largest], x[1 + choices.largest :]
+            miou, latency = evaluate(choices.sets[int(x[0])], [int(v) for v in heads], [int(v) for v in levels])
             out["F"], out["G"] = [-miou, latency], [latency / evaluate.latency - 1]
 
     crossover = SBX(prob=0.9, eta=3.0, vtype=float, repair=RoundingRepair())
@@ -144,21 +156,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="budget of every peer")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--max-exits", type=int, default=3)
+    parser.add_argument("--head-cost", type=float, default=1.0, help="times that of the tables")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "peers.json")
     options = parser.parse_args()
     exits, heads, images, classes, grid, latency = 6, 56, 500, 21, 16, 12e6
     warm = random_tables(6, 2, 20, classes)
-    search(*warm, Objective(max_latency_ns=latency, threshold_grid=grid))  # compile
-    statistics, table = random_tables(exits, heads, images, classes)
-    exact = search(statistics, table, Objective(max_latency_ns=latency, threshold_grid=grid))
+    objective = Objective(max_latency_ns=latency, threshold_grid=grid, max_exits=options.max_exits)
+    search(*warm, objective)  # compile
+    statistics, table = with_head_cost(*random_tables(exits, heads, images, classes), options.head_cost)
+    exact = search(statistics, table, objective)
     if not exact.optimal:
         raise SystemExit("the exact search ran out of time: give it an idle machine")
-    space, sets = build_space(statistics, table, grid), exit_sets(exits)
+    space = build_space(statistics, table, grid)
+    choices = Choices(exit_sets(exits, options.max_exits), options.max_exits, heads, grid)
     peers: dict[str, Callable[[Evaluator, int], None]] = {
-        "random": lambda e, seed: run_random(e, sets, heads, grid, seed),
-        "optuna-tpe": lambda e, seed: run_optuna(e, sets, heads, grid, seed, nsga=False),
-        "optuna-nsga2": lambda e, seed: run_optuna(e, sets, heads, grid, seed, nsga=True),
-        "pymoo-nsga2": lambda e, seed: run_pymoo(e, sets, heads, grid, seed),
+        "random": lambda e, seed: run_random(e, choices, seed),
+        "optuna-tpe": lambda e, seed: run_optuna(e, choices, seed, nsga=False),
+        "optuna-nsga2": lambda e, seed: run_optuna(e, choices, seed, nsga=True),
+        "pymoo-nsga2": lambda e, seed: run_pymoo(e, choices, seed),
     }
     results: dict[str, list[dict[str, float | int | None]]] = {}
     for name, run in peers.items():
@@ -175,6 +191,8 @@ def main() -> None:
             "classes": classes,
             "grid": grid,
             "latency_ns": latency,
+            "max_exits": options.max_exits,
+            "head_cost": options.head_cost,
         },
         "exact": {**{k: getattr(exact, k) for k in ("miou", "latency_ns", "optimal", "configurations", "seconds")}},
         "configurations_per_second": exact.configurations / exact.seconds,

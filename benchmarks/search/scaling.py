@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tables import random_tables
+from tables import random_tables, with_head_cost
 
 from pipeline.exact_search.objective import Objective
 from pipeline.exact_search.solver import search
@@ -30,6 +30,7 @@ class Case:
     classes: int = 21
     grid: int | None = 16
     max_exits: int = 3
+    head_cost: float = 1.0  # times that of the tables
     latency: float | None = 12e6  # None: the cheapest at most 1 pp below the full network
     time_limit_s: float = 60.0
 
@@ -49,6 +50,10 @@ CASES = (
     Case("4 heads, up to 4 exits", heads=4, max_exits=4),
     Case("4 heads, all 6 exits, 8 thresholds", heads=4, max_exits=6, grid=8),
     Case("all 6 exits", max_exits=6, time_limit_s=300.0),
+    Case("all 6 exits: cheapest", max_exits=6, latency=None, time_limit_s=300.0),
+    Case("all 6 exits, 1500 images", max_exits=6, images=1500, time_limit_s=300.0),
+    Case("all 6 exits, heads a tenth as costly", max_exits=6, head_cost=0.1, time_limit_s=300.0),
+    Case("all 6 exits, heads a hundredth as costly", max_exits=6, head_cost=0.01),
     Case("memory: 1500 images x 6 exits x 60 heads", heads=60, images=1500),
 )
 
@@ -62,7 +67,9 @@ def run_case(case: Case) -> dict[str, object]:
         time_limit_s=case.time_limit_s,
     )
     search(*random_tables(case.exits, 2, 10, case.classes), objective)
-    statistics, table = random_tables(case.exits, case.heads, case.images, case.classes)
+    statistics, table = with_head_cost(
+        *random_tables(case.exits, case.heads, case.images, case.classes), case.head_cost
+    )
     before = time.process_time()
     result = search(statistics, table, objective)
     own = result.latency_ns if objective.cheapest else 100 * result.miou

@@ -4,6 +4,7 @@ Deeper exits and costlier heads are better, images differ in difficulty, and con
 everything is drawn from a seed, so that every script of this folder searches the same tables.
 """
 
+import msgspec
 import numpy as np
 
 from pipeline.exit_statistics import ExitStatistics
@@ -45,6 +46,14 @@ def random_tables(
     costs = tuple(float(cost) for cost in 3e5 * np.linspace(1, 1 + 0.05 * heads, heads))
     blocks = tuple([18e6 / exits] * exits)
     return statistics, LatencyTable("random", "predicted", blocks, (costs,) * exits)
+
+
+def with_head_cost(
+    statistics: ExitStatistics, table: LatencyTable, factor: float
+) -> tuple[ExitStatistics, LatencyTable]:
+    """The tables with every head `factor` times as costly: the less heads cost, the more exits are worth having."""
+    rows = tuple(tuple(None if cost is None else factor * cost for cost in row) for row in table.heads)
+    return statistics, msgspec.structs.replace(table, heads=rows)
 
 
 def _logistic(values: np.ndarray) -> np.ndarray:
