@@ -1,4 +1,4 @@
-"""Branch and bound over choices of more exits than are enumerated: prefixes by their bounds, the last two exits whole."""
+"""Branch and bound over choices of many exits: prefixes by their bounds, the last two exits enumerated whole."""
 
 import heapq
 import math
