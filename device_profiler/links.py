@@ -109,7 +109,7 @@ class UsbLink(Link):
         from usb1 import ENDPOINT_DIR_MASK, USBError
 
         try:
-            self._usb = usb.find_adb(self._serial, None, self.remaining_s())
+            self._usb = self._attached(usb)
             self._usb.connect(self.remaining_s())
         except (adb_errors.UsbDeviceNotFoundError, USBError) as error:
             self._usb = None
@@ -120,6 +120,13 @@ class UsbLink(Link):
         (self._packet,) = (end.getMaxPacketSize() for end in self._usb._setting.iterEndpoints()
                            if not end.getAddress() & ENDPOINT_DIR_MASK)
         self._drain()
+
+    def _attached(self, usb: type[BaseTransport]) -> BaseTransport:
+        """The phone of this serial; adb-shell's own search ends at any other that this user may not read."""
+        for device in usb.find_all_adb_devices(self.remaining_s()):
+            if _serial_of(device) == self._serial:
+                return device
+        raise adb_errors.UsbDeviceNotFoundError("no phone of this serial is attached, or its serial can't be read")
 
     def close(self) -> None:
         if self._usb:

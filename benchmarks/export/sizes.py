@@ -1,10 +1,11 @@
-"""What sharing weights saves: the single-exit networks of a checkpoint in one file, against a file each.
+"""What sharing weights saves: the single-exit networks of a multi-exit network in one file, against a file each.
 
-`python benchmarks/export/sizes.py CHECKPOINT [--forms executorch:fp32:.pte,...]`
+`python benchmarks/export/sizes.py [--forms executorch:fp32:.pte,...]`
 
-Every exit with its first head, image to labels: an app that holds them all changes its exit by calling another entry.
-The stages of one cascade share next to nothing, for each computes what the stage before has not; these networks share
-all of the backbone in front of an exit. int8 is calibrated on two images: sizes do not depend on ranges.
+Every exit of EfficientNet-Lite0 with its first head, image to labels: an app that holds them all changes its exit by
+calling another entry. The stages of one cascade share next to nothing, for each computes what the stage before has not;
+these networks share all of the backbone in front of an exit. Weights are random and int8 is calibrated on two images:
+sizes do not depend on values. A row is written when it is measured; rows of other forms stay.
 """
 
 import argparse
@@ -20,13 +21,14 @@ from device_profiler.targets import Precision
 from mobile_export.export_worker import export_in_worker
 from mobile_export.exporters import toolchain
 from mobile_export.program import Program
-from pipeline.checkpoint import load_model, open_checkpoint
+from pipeline.model import build_model, design_model
 from pipeline.partition import Partition
 from pipeline.policy import DEFAULT_POLICY
 
 FORMS = ("executorch:fp32:.pte", "litert:fp32:.tflite", "executorch:int8:.pte", "litert:int8:.tflite")
 """RUNTIME:PRECISION:ENDING."""
 CALIBRATING = 2
+CLASSES, SIZE = 11, (224, 288)  # (height, width)
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -39,9 +41,9 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """Whose weights, which networks (an entry each), and a row a form."""
+    """Whose backbone, which networks (an entry each), and a row a form."""
 
-    checkpoint: str
+    backbone: str
     size: tuple[int, int]
     entries: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -49,22 +51,34 @@ class Result(msgspec.Struct, frozen=True):
 
 def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--forms", default=",".join(FORMS))
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "sizes.json")
     arguments = parser.parse_args(words)
     torch.set_num_threads(1)
-    opened = open_checkpoint(arguments.checkpoint)
-    partition = Partition(load_model(opened), DEFAULT_POLICY)
-    programs = tuple(partition.prefix(e, names[0]) for e, names in enumerate(opened.spec.heads))
-    rows: list[Row] = []
+    spec = design_model(tuple(f"class{n}" for n in range(CLASSES)), SIZE)
+    partition = Partition(build_model(spec), DEFAULT_POLICY)
+    programs = tuple(partition.prefix(e, names[0]) for e, names in enumerate(spec.heads))
+    network = Result(spec.backbone, spec.size, tuple(one.name for one in programs), ())
     for form in arguments.forms.split(","):
-        rows.append(measure(programs, form))
-        result = Result(
-            opened.description.weights_sha256, opened.spec.size, tuple(one.name for one in programs), tuple(rows)
-        )
+        result = with_row(earlier(arguments.output, network), measure(programs, form))
         write_atomic(arguments.output, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
         print(table(result), flush=True)
+
+
+def earlier(path: Path, network: Result) -> Result:
+    """What is known of the same network from earlier runs."""
+    if not path.is_file():
+        return network
+    known = msgspec.json.decode(path.read_bytes(), type=Result)
+    same = msgspec.structs.replace(known, rows=()) == network
+    return known if same else network
+
+
+def with_row(result: Result, row: Row) -> Result:
+    """The result with this row for its form, in the order of FORMS."""
+    rows = [*(other for other in result.rows if other.form != row.form), row]
+    rows.sort(key=lambda one: (FORMS.index(one.form) if one.form in FORMS else len(FORMS), one.form))
+    return msgspec.structs.replace(result, rows=tuple(rows))
 
 
 def measure(programs: Sequence[Program], form: str) -> Row:

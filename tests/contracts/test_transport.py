@@ -128,8 +128,15 @@ class TestAdbShell(TransportContract):
             transport.shell(f"rm -rf {FOLDER}")
 
 
+class StrangePhone:
+    """On the same bus, of another user: nothing of it may be read."""
+
+    def getSerialNumber(self) -> str:
+        raise usb1.USBErrorAccess()
+
+
 class TestUsb(TransportContract):
-    """adb-shell over USB, by a cable of software."""
+    """adb-shell over USB, by a cable of software; a phone that may not be read is attached too."""
 
     @pytest.fixture
     def cable(self, address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[UsbCable]:
@@ -137,8 +144,8 @@ class TestUsb(TransportContract):
         assert place
         plugged = UsbCable(*place)
         real = usb_class()
-        attached = type("Attached", (), {"find_adb": lambda *_: real(plugged, plugged)})
-        monkeypatch.setattr(links, "usb_class", lambda: attached)
+        found = [real(StrangePhone(), plugged), real(plugged, plugged)]
+        monkeypatch.setattr(links, "usb_class", lambda: type("Bus", (), {"find_all_adb_devices": lambda _: found}))
         yield plugged
         plugged.unplug()
 
@@ -185,6 +192,10 @@ class TestUsb(TransportContract):
         cable.refusal = usb1.USBErrorAccess()
         with pytest.raises(ConnectionLostError, match=r"29HX can't be opened on USB \(LIBUSB_ERROR_ACCESS.*doctor"):
             AdbShellTransport("29HX", UsbLink("29HX")).connect()
+
+    def test_a_phone_that_is_gone_is_told(self, cable: UsbCable) -> None:
+        with pytest.raises(ConnectionLostError, match=r"11AB can't be opened on USB .no phone of this"):
+            AdbShellTransport("11AB", UsbLink("11AB")).connect()
 
     def test_an_unplugged_phone_is_a_lost_connection(self, cable: UsbCable) -> None:
         with AdbShellTransport("29HX", UsbLink("29HX")) as transport:
