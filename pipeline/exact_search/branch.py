@@ -3,11 +3,11 @@
 import heapq
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from pipeline.exact_search.adaptive import run_task, tasks_behind
+from pipeline.exact_search.adaptive import Task, tasks_behind
 from pipeline.exact_search.goal import Collector
 from pipeline.exact_search.ranges import tightened
 from pipeline.exact_search.relaxation import Branch, Node, Relaxation
@@ -19,9 +19,13 @@ LEAF = 2  # exits left that the kernel enumerates: one threshold and two heads
 
 @dataclass(frozen=True, eq=False)
 class DeepSearch:
-    """Explores subtrees until `stop` (time.monotonic()), offering what it finds to the collector."""
+    """Explores subtrees until `stop` (time.monotonic()), by what still meets the collector's bounds.
+
+    work: does the enumeration of the last two exits, from several threads.
+    """
 
     collector: Collector
+    work: Callable[[Task], None]
     stop: float
 
     def branches(self, relaxation: Relaxation) -> Iterator[Branch]:
@@ -38,15 +42,11 @@ class DeepSearch:
             return False
         relaxation, node = branch.relaxation, branch.node()
         if len(relaxation.exits) - len(node.prefix.chosen) == LEAF:
-            self._enumerate(relaxation, node)
+            for task in tasks_behind(relaxation.space, node.prefix, relaxation.exits[-LEAF:], relaxation.surrogate):
+                self.work(task)
             return True
         settled = relaxation.settle(node, self.collector)
         return settled is None or all(self.explore(child) for child in relaxation.children(settled, self.collector))
-
-    def _enumerate(self, relaxation: Relaxation, node: Node) -> None:
-        for task in tasks_behind(relaxation.space, node.prefix, relaxation.exits[-LEAF:], relaxation.surrogate):
-            for found in run_task(relaxation.space, task, self.collector):
-                self.collector.offer(found)
 
 
 def relaxations(

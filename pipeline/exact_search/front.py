@@ -1,23 +1,25 @@
 """The whole Pareto front of one setting: every configuration that no other beats in both latency and mIoU."""
 
+import math
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.exact_search.adaptive import Prefix, Task, extend, root, run_front_task, single_exits, tasks_behind
+from pipeline.exact_search.adaptive import Task, run_front_task, single_exits
 from pipeline.exact_search.configuration import LATENCY_TOLERANCE, MIOU_TOLERANCE, TIE_MIOU, Front
-from pipeline.exact_search.coverage import ENUMERATED
+from pipeline.exact_search.coverage import enumerate_whole, exit_sets, explore
 from pipeline.exact_search.goal import Found, Goal
 from pipeline.exact_search.objective import Objective
 from pipeline.exact_search.solver import candidate_of, goal_of, solve
 from pipeline.exact_search.space import SearchSpace, build_space
-from pipeline.exact_search.workers import run_until
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
+
+SLABS = 16  # more: tighter bounds, and each has its relaxations to settle
 
 
 def front(statistics: ExitStatistics, table: LatencyTable, objective: Objective) -> Front:
@@ -66,37 +68,60 @@ class _Archive:
         points = self.points
         return np.array([[p.cost for p in points], [p.miou for p in points]])
 
+    def upto(self, cost: float) -> Found | None:
+        """The most accurate point that costs at most this."""
+        affordable = [point for point in self.points if point.cost <= cost + LATENCY_TOLERANCE]
+        return affordable[-1] if affordable else None
+
+
+@dataclass(frozen=True)
+class _Slab:
+    """What of a front's points may cost more than `above` and at most the goal's bound: a collector's bounds."""
+
+    archive: _Archive
+    above: float
+    goal: Goal
+    of_every_choice: bool = True
+
+    @property
+    def best(self) -> Found | None:
+        return self.archive.upto(self.goal.max_cost)
+
+    def bounds(self) -> tuple[float, float]:
+        cheaper = self.archive.upto(self.above)
+        return self.goal.max_cost, -1.0 if cheaper is None else cheaper.miou
+
+    def offer(self, found: Found) -> None:
+        self.archive.offer([found])
+
 
 def _routed_front(space: SearchSpace, objective: Objective, goal: Goal) -> tuple[list[Found], bool]:
     archive = _Archive()
     archive.offer(single_exits(space, goal))
     if objective.setting == "budgeted":
         return archive.points, True
+    stop = time.monotonic() + objective.time_limit_s
 
     def work(task: Task) -> None:
         found = run_front_task(space, task, goal.max_worst, archive.known())
         if found:
             archive.offer(found)
 
-    complete = run_until(_every_task(space, objective.max_exits), work, time.monotonic() + objective.time_limit_s)
-    return archive.points, complete
+    few, many = exit_sets(space, objective.max_exits)
+    anything = _Slab(archive, -math.inf, replace(goal, cheapest=False))
+    if enumerate_whole(space, few, anything, work, stop):
+        return archive.points, False
+    slabs = _slabs(archive, anything.goal) if many else []
+    left = [explore(space, many, slab, work, stop) for slab in slabs]
+    return archive.points, not any(left)
 
 
-def _every_task(space: SearchSpace, max_exits: int) -> Iterator[Task]:
-    """All adaptive configurations, nothing cut: the front asks for every trade-off."""
-    for count in range(2, min(max_exits, len(space.by_exit)) + 1):
-        for exits in space.exit_sets(count):
-            for prefix in _every_prefix(space, root(space), exits[:-ENUMERATED]):
-                yield from tasks_behind(space, prefix, exits[-ENUMERATED:], None)
-
-
-def _every_prefix(space: SearchSpace, prefix: Prefix, exits: tuple[int, ...]) -> Iterator[Prefix]:
-    if not exits:
-        yield prefix
-        return
-    for candidate in space.by_exit[exits[0]]:
-        for level in range(int(space.levels[candidate])):
-            yield from _every_prefix(space, extend(space, prefix, candidate, level), exits[1:])
+def _slabs(archive: _Archive, goal: Goal) -> list[_Slab]:
+    """The costs of the front so far, cut into a few ranges: within a short one, cost and mIoU are both known well."""
+    costs = [point.cost for point in archive.points]
+    ends = sorted({costs[len(costs) * n // SLABS] for n in range(SLABS)}) if costs else []
+    above, upto = [-math.inf, *ends], [*ends, math.inf]
+    return [_Slab(archive, low, replace(goal, max_cost=high)) for low, high in zip(above, upto, strict=True)]
 
 
 def _anytime_front(space: SearchSpace, objective: Objective, goal: Goal) -> tuple[list[Found], bool]:

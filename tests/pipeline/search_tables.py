@@ -7,7 +7,9 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.exact_search.configuration import LATENCY_TOLERANCE, MIOU_TOLERANCE
+from pipeline.exact_search.configuration import LATENCY_TOLERANCE, MIOU_TOLERANCE, Configuration
+from pipeline.exact_search.evaluate import evaluate_configuration
+from pipeline.exact_search.space import interval_thresholds
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 
@@ -121,6 +123,29 @@ def brute_force(statistics: ExitStatistics, table: LatencyTable, max_exits: int)
             if len({e for e, _ in chosen}) == count:
                 rows += [_row(statistics, table, chosen, t) for t in _threshold_choices(statistics, chosen)]
     return rows
+
+
+def pareto_of_all(
+    statistics: ExitStatistics, table: LatencyTable, max_exits: int, grid: int
+) -> list[tuple[float, float]]:
+    """(latency, mIoU) of the undominated of all configurations on a threshold grid, each evaluated by itself."""
+    slots = [(e, h) for e, names in enumerate(statistics.heads) for h in range(len(names))]
+    points = []
+    for count in range(1, max_exits + 1):
+        for chosen in combinations(slots, count):
+            if len({e for e, _ in chosen}) < count:
+                continue
+            grids = [interval_thresholds(statistics.confidence[slot], grid)[1] for slot in chosen[:-1]]
+            for thresholds in product(*grids):
+                exits, heads = tuple(e for e, _ in chosen), tuple(statistics.heads[e][h] for e, h in chosen)
+                configuration = Configuration("adaptive", exits, heads, tuple(float(t) for t in thresholds))
+                found = evaluate_configuration(statistics, table, configuration)
+                points.append((found.latency_ns, found.miou))
+    kept: list[tuple[float, float]] = []
+    for latency, miou in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not kept or miou > kept[-1][1] + 1e-12:
+            kept.append((latency, miou))
+    return kept
 
 
 def best_row(rows: list[Row], *, cheapest: bool, latency: float, worst: float, miou: float) -> Row | None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from search_tables import Row, best_row, brute_force, graded_tables, random_statistics, random_table
+from search_tables import Row, best_row, brute_force, graded_tables, pareto_of_all, random_statistics, random_table
 
 from device_profiler.errors import InfeasibleError
 from pipeline.exact_search.configuration import Candidate
@@ -202,6 +202,26 @@ def test_what_the_bounds_discard_is_never_the_best(exits: int, max_exits: int, g
         table = random_table(seed, statistics, boundary=0.5)
         whole = front(statistics, table, Objective(max_exits=max_exits, threshold_grid=grid)).points
         agree_with_front(statistics, table, whole[:: max(1, len(whole) // 6)], max_exits, grid)
+
+
+@pytest.mark.parametrize(("exits", "heads", "grid"), [(4, 2, 4), (4, 3, 2), (5, 2, 2)])
+def test_front_of_many_exits_is_the_pareto_set(exits: int, heads: int, grid: int) -> None:
+    deep = 0
+    for seed in range(2):
+        statistics, table = graded_tables(seed, exits=exits, heads=heads, images=40)
+        found = front(statistics, table, Objective(max_exits=exits, threshold_grid=grid))
+        deep += sum(len(point.configuration.exits) > 3 for point in found.points)
+        assert found.optimal
+        points = [(point.latency_ns, point.miou) for point in found.points]
+        np.testing.assert_allclose(points, pareto_of_all(statistics, table, exits, grid), rtol=0, atol=1e-9)
+    assert deep > 10
+
+
+def test_a_front_of_many_exits_that_runs_out_of_time_says_so() -> None:
+    statistics, table = graded_tables(0)
+    short = front(statistics, table, Objective(max_exits=4, threshold_grid=5, time_limit_s=1e-9))
+    assert short.points
+    assert not short.optimal
 
 
 @pytest.mark.parametrize(("exits", "grid", "seeds"), [(4, 5, 6), (5, 4, 2)])
