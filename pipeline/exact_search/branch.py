@@ -1,4 +1,4 @@
-"""Branch and bound over choices of many exits: prefixes by their bounds, the last two exits enumerated whole."""
+"""Branch and bound over choices of many exits: prefixes by their bounds, what is small enumerated whole."""
 
 import heapq
 import math
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from math import prod
 
 from pipeline.exact_search.adaptive import Task, tasks_behind
 from pipeline.exact_search.goal import Collector
@@ -14,14 +15,16 @@ from pipeline.exact_search.relaxation import Branch, Node, Relaxation
 from pipeline.exact_search.space import SearchSpace
 from pipeline.exact_search.surrogate import around_best
 
-LEAF = 2  # exits left that the kernel enumerates: one threshold and two heads
+LEAST_LEFT = 2  # exits: one threshold and two heads are always enumerated
+MOST_LEFT = 3  # exits that the kernel can enumerate
+LEAF_SIZE = 2_000_000  # configurations that are enumerated sooner than their bounds are settled
 
 
 @dataclass(frozen=True, eq=False)
 class DeepSearch:
     """Explores subtrees until `stop` (time.monotonic()), by what still meets the collector's bounds.
 
-    work: does the enumeration of the last two exits, from several threads.
+    work: enumerates what is small enough, from several threads.
     """
 
     collector: Collector
@@ -41,12 +44,21 @@ class DeepSearch:
         if time.monotonic() >= self.stop:
             return False
         relaxation, node = branch.relaxation, branch.node()
-        if len(relaxation.exits) - len(node.prefix.chosen) == LEAF:
-            for task in tasks_behind(relaxation.space, node.prefix, relaxation.exits[-LEAF:], relaxation.surrogate):
+        left = relaxation.exits[len(node.prefix.chosen) :]
+        if is_leaf(relaxation.space, left):
+            for task in tasks_behind(relaxation.space, node.prefix, left, relaxation.surrogate):
                 self.work(task)
             return True
         settled = relaxation.settle(node, self.collector)
         return settled is None or all(self.explore(child) for child in relaxation.children(settled, self.collector))
+
+
+def is_leaf(space: SearchSpace, left: tuple[int, ...]) -> bool:
+    """Whether what is left of a choice of exits is to be enumerated."""
+    if len(left) <= LEAST_LEFT:
+        return True
+    early = prod(int(space.levels[list(space.by_exit[e])].sum()) for e in left[:-1])
+    return len(left) <= MOST_LEFT and early * len(space.by_exit[left[-1]]) <= LEAF_SIZE
 
 
 def relaxations(
@@ -77,7 +89,7 @@ def open_bound(space: SearchSpace, sets: Sequence[tuple[int, ...]], collector: C
     while heap and time.monotonic() < stop:
         top = heap[0][2]
         relaxation, node = (top.relaxation, top.node()) if isinstance(top, Branch) else top
-        if len(relaxation.exits) - len(node.prefix.chosen) < LEAF:
+        if len(relaxation.exits) - len(node.prefix.chosen) < LEAST_LEFT:
             break  # thresholds are all fixed: the top can't be split further
         heapq.heappop(heap)
         settled = relaxation.settle(node, collector)
