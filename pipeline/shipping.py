@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from device_profiler.abreast import abreast
 from device_profiler.errors import InputError
 from device_profiler.files import write_atomic
+from device_profiler.host import at_once
 from device_profiler.measurement import Measurement
 from device_profiler.protocol import protocol_version
 from device_profiler.targets import Target
@@ -40,8 +41,8 @@ from pipeline.sources import graph_code
 from pipeline.workspace import Workspace, content_key
 
 PARITY_IMAGES = 32
-EXPORTS_AT_ONCE = 2
-"""Each is one thread of a process of its own, which takes 1 to 3 GB."""
+EXPORT_MEMORY = 3 * 2**30
+"""Bytes that the process of an export may take (1 to 3 GB were seen); it computes on one thread."""
 RECORD = "artifact.json"
 
 
@@ -74,13 +75,13 @@ class Bench:
     frame: Size | None = None
 
     def ship_all(self, configurations: Sequence[Configuration]) -> tuple[Shipment, ...]:
-        """Every configuration shipped, in their order; exports go `EXPORTS_AT_ONCE` at a time.
+        """Every configuration shipped, in their order; exports go as many at a time as the host takes.
 
         Raises:
             VerificationError: as `ship` does; exports that run then are finished and kept.
         """
         files = {(one.exits, one.heads): one for one in configurations}  # thresholds are no part of an export
-        exported = dict(zip(files, abreast(self.ship, tuple(files.values()), EXPORTS_AT_ONCE), strict=True))
+        exported = dict(zip(files, abreast(self.ship, tuple(files.values()), at_once(EXPORT_MEMORY)), strict=True))
 
         def shipment(one: Configuration) -> Shipment:
             found = exported[one.exits, one.heads]

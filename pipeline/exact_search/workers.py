@@ -1,17 +1,13 @@
 """Run a stream of tasks on every core until it ends or the time is up."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from device_profiler.host import cores
+
 Task = TypeVar("Task")
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_until(tasks: Iterator[Task], work: Callable[[Task], None], deadline: float) -> bool:

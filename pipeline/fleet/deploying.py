@@ -6,6 +6,7 @@ from pathlib import Path
 
 from device_profiler.errors import PipelineError, VerificationError
 from device_profiler.files import write_atomic
+from device_profiler.host import at_once
 from device_profiler.targets import Target
 from mobile_export.bundle import read_bundle
 from pipeline.certificate import check_enough
@@ -15,7 +16,7 @@ from pipeline.data.source import SplitName
 from pipeline.fleet.ai_pack import write_ai_pack
 from pipeline.fleet.children import Child, Ended, deploy_each
 from pipeline.fleet.index import INDEX_NAME, BundleIndex, FailedTarget, Finished, encode_index, make_index
-from pipeline.fleet.schedule import host_at_once
+from pipeline.fleet.schedule import MEMORY_EACH
 from pipeline.network import (
     Network,
     NetworkRequest,
@@ -85,7 +86,7 @@ def deploy_all(request: FleetRequest, workspace: Workspace) -> FleetDeployment:
 
     present = [target for target in request.targets if target.name not in request.absent]
     ended = deploy_each(
-        present, start, workspace, at_once=host_at_once(), phones_multiply=request.phones_multiply
+        present, start, workspace, at_once=at_once(MEMORY_EACH), phones_multiply=request.phones_multiply
     )
     found = {one.target.name: one for one in ended}
     return _conclude([found.get(target.name) or _absent(request, target, workspace) for target in request.targets],

@@ -1,6 +1,5 @@
 """Which targets of a fleet may be worked on at the same time."""
 
-import os
 from collections.abc import Collection, Sequence
 
 from device_profiler.targets import Target
@@ -32,14 +31,3 @@ def startable(
 def kind(target: Target) -> tuple[str, str]:
     """What decides the exported files, whatever the phone."""
     return target.runtime, target.precision
-
-
-def at_once(cores: int, memory: int) -> int:
-    """How many deployments run at the same time on a host with so many cores and bytes of memory; one at least."""
-    return max(1, min(cores, memory // MEMORY_EACH))
-
-
-def host_at_once() -> int:
-    """`at_once` for this host."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return at_once(cores, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

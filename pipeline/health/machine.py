@@ -8,6 +8,7 @@ from pathlib import Path
 from device_profiler import debian
 from device_profiler.errors import InputError
 from device_profiler.files import cache_folder
+from device_profiler.host import cores, memory_bytes
 from device_profiler.toolchain import INSTALL_CROSS_COMPILER
 from pipeline.health.check import Check, attempt, enough
 
@@ -22,16 +23,11 @@ _GB = 1e9
 
 def check_machine() -> list[Check]:
     """Everything about this machine, without fetching anything."""
-    return [_processor(), check_memory(_memory_bytes()), *_disk(), attempt(AREA, "apt", _apt, WITHOUT_APT)]
+    return [_processor(), check_memory(memory_bytes()), *_disk(), attempt(AREA, "apt", _apt, WITHOUT_APT)]
 
 
 def _processor() -> Check:
-    return Check(AREA, "processor", "works", f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores"
-                 if hasattr(os, "sched_getaffinity") else f"{platform.machine()}, {os.cpu_count()} cores")
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Check(AREA, "processor", "works", f"{platform.machine()}, {cores()} cores")
 
 
 def check_memory(size: int) -> Check:

@@ -1,7 +1,7 @@
 """Which targets of a fleet run together: one job a phone, and shared work is done by the first of a kind."""
 
 from device_profiler.targets import find_target
-from pipeline.fleet.schedule import MEMORY_EACH, at_once, startable
+from pipeline.fleet.schedule import startable
 
 TARGETS = [find_target(name) for name in ("pixel7-cpu", "pixel7-npu", "galaxy-s23-cpu", "galaxy-s24-cpu-int8",
                                           "pixel8-cpu")]  # fmt: skip
@@ -33,9 +33,3 @@ def test_emulated_phones_are_as_many_as_are_wanted() -> None:
         ["pixel7-cpu", "pixel7-npu", "galaxy-s24-cpu-int8"],
         ["galaxy-s23-cpu", "pixel8-cpu"],
     ]
-
-
-def test_a_host_runs_as_many_as_its_cores_and_memory_carry() -> None:
-    assert at_once(cores=2, memory=64 * MEMORY_EACH) == 2
-    assert at_once(cores=16, memory=3 * MEMORY_EACH) == 3
-    assert at_once(cores=16, memory=MEMORY_EACH // 2) == 1
