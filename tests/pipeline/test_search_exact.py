@@ -68,37 +68,44 @@ def test_cheapest_over_an_miou(seed: int, boundary: float, share: float, worst: 
 
 
 @PATIENT
-@given(seed=SEEDS, exits=st.integers(4, 5), cheapest=st.booleans(), share=st.floats(0.3, 1))
-def test_more_than_three_exits(seed: int, exits: int, cheapest: bool, share: float) -> None:
+@given(
+    seed=SEEDS, exits=st.integers(4, 5), cheapest=st.booleans(), share=st.floats(0.3, 1), worst=st.floats(0.5, 1),
+    bounded=st.booleans(),
+)  # fmt: skip
+def test_more_than_three_exits(
+    seed: int, exits: int, cheapest: bool, share: float, worst: float, bounded: bool
+) -> None:
     statistics = random_statistics(seed, exits=exits, heads=1, images=4)
     table = random_table(seed, statistics, boundary=0.5)
     rows = brute_force(statistics, table, exits)
+    path = max(1e-3, worst * max(row.worst for row in rows)) if bounded else math.inf
+    limit = path if bounded else None
     if cheapest:
         bound = share * max(row.miou for row in rows)
-        row = best_row(rows, cheapest=True, latency=math.inf, worst=math.inf, miou=bound)
-        expect(statistics, table, Objective(min_miou=bound, max_exits=exits), row)
+        row = best_row(rows, cheapest=True, latency=math.inf, worst=path, miou=bound)
+        expect(statistics, table, Objective(min_miou=bound, max_worst_latency_ns=limit, max_exits=exits), row)
     else:
         bound = max(1e-3, share * max(row.latency for row in rows))
-        row = best_row(rows, cheapest=False, latency=bound, worst=math.inf, miou=-1)
-        expect(statistics, table, Objective(max_latency_ns=bound, max_exits=exits), row)
+        row = best_row(rows, cheapest=False, latency=bound, worst=path, miou=-1)
+        expect(statistics, table, Objective(max_latency_ns=bound, max_worst_latency_ns=limit, max_exits=exits), row)
 
 
 @PATIENT
-@given(seed=SEEDS, boundary=BOUNDARIES, share=st.floats(0, 1), cheapest=st.booleans())
+@given(seed=SEEDS, boundary=BOUNDARIES, share=st.floats(0, 1), cheapest=st.booleans(), exits=st.integers(3, 4))
 def test_only_configurations_that_end_with_the_full_network(
-    seed: int, boundary: float, share: float, cheapest: bool
+    seed: int, boundary: float, share: float, cheapest: bool, exits: int
 ) -> None:
-    statistics = random_statistics(seed)
+    statistics = random_statistics(seed) if exits == 3 else random_statistics(seed, exits=exits, heads=1, images=4)
     table = random_table(seed, statistics, boundary=boundary)
-    rows = [row for row in brute_force(statistics, table, 3) if reaches_full(statistics, row)]
+    rows = [row for row in brute_force(statistics, table, exits) if reaches_full(statistics, row)]
     if cheapest:
         bound = share * max(row.miou for row in rows)
         row = best_row(rows, cheapest=True, latency=math.inf, worst=math.inf, miou=bound)
-        expect(statistics, table, Objective(min_miou=bound, ends_with_full=True), row)
+        expect(statistics, table, Objective(min_miou=bound, ends_with_full=True, max_exits=exits), row)
     else:
         bound = max(1e-3, share * max(row.latency for row in rows))
         row = best_row(rows, cheapest=False, latency=bound, worst=math.inf, miou=-1)
-        expect(statistics, table, Objective(max_latency_ns=bound, ends_with_full=True), row)
+        expect(statistics, table, Objective(max_latency_ns=bound, ends_with_full=True, max_exits=exits), row)
 
 
 @PATIENT
