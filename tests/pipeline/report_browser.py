@@ -41,7 +41,9 @@ class Watch:
 def unpacked_chromium(fonts: Path) -> tuple[Path, dict[str, str]]:
     """Chromium out of Debian's packages, and the environment in which it finds its libraries and a font."""
     tree = debian.fetch(["chromium", "fonts-dejavu-core"])
-    libraries = sorted({str(path.parent) for path in (tree / "usr/lib").glob("*/lib*.so*")})
+    # PulseAudio's library finds its other half by an absolute path, a folder deeper.
+    found = [path for pattern in ("*/lib*.so*", "*/*/lib*.so*") for path in (tree / "usr/lib").glob(pattern)]
+    libraries = sorted({str(path.parent) for path in found})
     fonts.write_text(f"<fontconfig><dir>{tree}/usr/share/fonts</dir><cachedir>{fonts.parent}</cachedir></fontconfig>")
     environment = {"LD_LIBRARY_PATH": ":".join(libraries), "FONTCONFIG_FILE": str(fonts)}
     return tree / "usr/lib/chromium/chromium", environment
