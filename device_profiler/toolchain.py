@@ -179,8 +179,9 @@ def _own_libraries(tree: Path) -> Path:
     for place in sorted(tree.glob("usr/lib/*-linux-gnu")) + sorted(tree.glob("lib/*-linux-gnu")):
         for library in place.glob("*.so*"):
             link = folder / library.name
-            if not _HOST_ONLY.match(library.name) and not link.is_symlink():
-                _link(link, library)
+            # Whatever path led to the cache, the link must outlive it: a link of a cache that moved is made anew.
+            if not _HOST_ONLY.match(library.name) and library.exists() and not link.exists():
+                _link(link, library.resolve())
     return folder
 
 

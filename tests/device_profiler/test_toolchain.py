@@ -70,6 +70,23 @@ def test_an_unpacked_compiler_runs_on_its_own_libraries(make: Callable[[], Compi
         assert names <= {"libc", "libm", "libstdc++", "libgcc_s", "ld"}
 
 
+def test_the_libraries_are_found_after_the_cache_was_reached_by_another_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = toolchain.cache_folder("debian").resolve()
+    (kept := tmp_path / "kept").mkdir()
+    for name in ("first", "second"):
+        (tmp_path / name / "mess-deploy").mkdir(parents=True)
+        (tmp_path / name / "mess-deploy" / "debian").symlink_to(packages)
+        (tmp_path / name / "mess-deploy" / "toolchain").symlink_to(kept)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+        libraries = Path(toolchain.unpacked_host_compiler.__wrapped__().environment["LD_LIBRARY_PATH"])
+        library = libraries / "libgmp.so.10"
+        assert library.resolve().is_relative_to(packages) and str(tmp_path) not in str(library.readlink())
+        library.unlink()
+        library.symlink_to(tmp_path / "gone")  # what a cache that moved leaves behind
+
+
 @pytest.mark.parametrize("script", ['[ "$1" = --version ] && echo "fake 1.0" || exit 1', "exit 1"])
 def test_an_installed_cross_compiler_that_can_not_link_is_passed_over(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

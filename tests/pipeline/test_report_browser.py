@@ -120,7 +120,7 @@ def test_keyboard_reaches_the_decision_the_tables_and_the_details(context: Brows
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the decision"
     page.keyboard.press("Enter")
-    assert page.url.endswith("#decision")
+    page.wait_for_url("**/*#decision")
     page.locator("summary").first.focus()
     page.keyboard.press("Enter")
     assert page.evaluate("document.querySelector('details').open")
