@@ -168,37 +168,8 @@ def measure_cascade(
     ]
     session.check(subjects)
     runner, timeout_s = session.runner(), session.timeout_s(subjects)
-
-    def launch(once: Effort) -> list[CascadeResult]:
-        results = []
-        for exit in range(len(plan.stages)):
-            results += runner.run_cascade(
-                artifact,
-                forced(plan, exit),
-                [image],
-                warmup=once.warmup,
-                iterations=once.iterations,
-                threads=threads,
-                timeout_s=timeout_s,
-            )
-            progress(exit + 1, len(plan.stages))
-        return results
-
-    def blocks(number: KeptLaunch, order: Sequence[int], visits: Sequence[int]) -> Visited[CascadeResult]:
-        schedule = session.schedule([visit if visit < 0 else order[visit] for visit in visits])
-        ran = runner.follow_cascade(
-            artifact,
-            plan,
-            image,
-            schedule,
-            launch=number,
-            threads=threads,
-            timeout_s=timeout_s,
-            progress=progress,
-        )
-        return Visited(ran.results * len(order), ran.visits)
-
-    return [measurement for measurement, _ in session.measure(runner, subjects, launch, blocks)]
+    paths = _Paths(session, runner, artifact, plan, image, timeout_s, progress)
+    return [measurement for measurement, _ in session.measure(runner, subjects, paths.one_by_one, paths.in_blocks)]
 
 
 def forced(plan: CascadePlan, exit: int) -> CascadePlan:
@@ -396,6 +367,49 @@ class _Session:
             overhead_ns=overhead,
             note=_prediction_note(predictions, taken),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Paths:
+    """The launches of a cascade in a session: every path of `plan`, forced by thresholds."""
+
+    session: _Session
+    runner: Runner
+    artifact: Path
+    plan: CascadePlan
+    image: Array
+    timeout_s: float
+    progress: Progress
+
+    def one_by_one(self, once: Effort) -> list[CascadeResult]:
+        """A launch for each path."""
+        results = []
+        for exit in range(len(self.plan.stages)):
+            results += self.runner.run_cascade(
+                self.artifact,
+                forced(self.plan, exit),
+                [self.image],
+                warmup=once.warmup,
+                iterations=once.iterations,
+                threads=self.session.threads,
+                timeout_s=self.timeout_s,
+            )
+            self.progress(exit + 1, len(self.plan.stages))
+        return results
+
+    def in_blocks(self, number: KeptLaunch, order: Sequence[int], visits: Sequence[int]) -> Visited[CascadeResult]:
+        """One launch in which the paths take turns, `order` telling which path a visit is of."""
+        ran = self.runner.follow_cascade(
+            self.artifact,
+            self.plan,
+            self.image,
+            self.session.schedule([visit if visit < 0 else order[visit] for visit in visits]),
+            launch=number,
+            threads=self.session.threads,
+            timeout_s=self.timeout_s,
+            progress=self.progress,
+        )
+        return Visited(ran.results * len(order), ran.visits)
 
 
 def _check_unit(device: Device, target: Target) -> None:

@@ -17,11 +17,14 @@ from pathlib import Path
 import numpy as np
 from tables import random_tables, with_head_cost
 
-from pipeline.exact_search.configuration import LATENCY_TOLERANCE
+from pipeline.exact_search.configuration import LATENCY_TOLERANCE, SearchResult
 from pipeline.exact_search.objective import Objective
 from pipeline.exact_search.solver import search
 from pipeline.exact_search.space import SearchSpace, build_space
 
+Summary = dict[str, float | int | None]
+
+EXITS, HEADS, IMAGES, CLASSES, GRID, LATENCY_NS = 6, 56, 500, 21, 16, 12e6
 WITHIN = 0.001  # 0.1 pp
 PENALTY = 1.0  # mIoU per relative excess of latency, for peers that know one objective only
 
@@ -139,7 +142,7 @@ def run_pymoo(evaluate: Evaluator, choices: Choices, seed: int) -> None:
     )
 
 
-def summary(evaluate: Evaluator, optimum: float, exact_seconds: float) -> dict[str, float | int | None]:
+def summary(evaluate: Evaluator, optimum: float, exact_seconds: float) -> Summary:
     """When the peer came within 0.1 pp, and what it lacked when the exact search was done and at the end."""
     close = next(((s, n) for s, n, miou in evaluate.steps if miou >= optimum - WITHIN), (None, None))
     early = max((miou for s, _, miou in evaluate.steps if s <= exact_seconds), default=0.0)
@@ -152,6 +155,41 @@ def summary(evaluate: Evaluator, optimum: float, exact_seconds: float) -> dict[s
     }
 
 
+def peers_of(choices: Choices) -> dict[str, Callable[[Evaluator, int], None]]:
+    """By name, what searches with an evaluator and a seed."""
+    return {
+        "random": lambda e, seed: run_random(e, choices, seed),
+        "optuna-tpe": lambda e, seed: run_optuna(e, choices, seed, nsga=False),
+        "optuna-nsga2": lambda e, seed: run_optuna(e, choices, seed, nsga=True),
+        "pymoo-nsga2": lambda e, seed: run_pymoo(e, choices, seed),
+    }
+
+
+def content_of(
+    options: argparse.Namespace, exact: SearchResult, results: dict[str, list[Summary]]
+) -> dict[str, object]:
+    """What the result file holds."""
+    return {
+        "problem": {
+            "exits": EXITS,
+            "heads": HEADS,
+            "images": IMAGES,
+            "classes": CLASSES,
+            "grid": GRID,
+            "latency_ns": LATENCY_NS,
+            "max_exits": options.max_exits,
+            "head_cost": options.head_cost,
+        },
+        "exact": {k: getattr(exact, k) for k in ("miou", "latency_ns", "optimal", "configurations", "seconds")},
+        "configurations_per_second": exact.configurations / exact.seconds,
+        "evaluator_per_second": max(r["evaluations"] or 0 for r in results["random"]) / options.seconds,
+        "peer_seconds": options.seconds,
+        "peers": results,
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average": os.getloadavg()[0],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="budget of every peer")
@@ -160,50 +198,23 @@ def main() -> None:
     parser.add_argument("--head-cost", type=float, default=1.0, help="times that of the tables")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "peers.json")
     options = parser.parse_args()
-    exits, heads, images, classes, grid, latency = 6, 56, 500, 21, 16, 12e6
-    warm = random_tables(6, 2, 20, classes)
-    objective = Objective(max_latency_ns=latency, threshold_grid=grid, max_exits=options.max_exits)
-    search(*warm, objective)  # compile
-    statistics, table = with_head_cost(*random_tables(exits, heads, images, classes), options.head_cost)
+    objective = Objective(max_latency_ns=LATENCY_NS, threshold_grid=GRID, max_exits=options.max_exits)
+    search(*random_tables(6, 2, 20, CLASSES), objective)  # compile
+    statistics, table = with_head_cost(*random_tables(EXITS, HEADS, IMAGES, CLASSES), options.head_cost)
     exact = search(statistics, table, objective)
     if not exact.optimal:
         raise SystemExit("the exact search ran out of time: give it an idle machine")
-    space = build_space(statistics, table, grid)
-    choices = Choices(exit_sets(exits, options.max_exits), options.max_exits, heads, grid)
-    peers: dict[str, Callable[[Evaluator, int], None]] = {
-        "random": lambda e, seed: run_random(e, choices, seed),
-        "optuna-tpe": lambda e, seed: run_optuna(e, choices, seed, nsga=False),
-        "optuna-nsga2": lambda e, seed: run_optuna(e, choices, seed, nsga=True),
-        "pymoo-nsga2": lambda e, seed: run_pymoo(e, choices, seed),
-    }
-    results: dict[str, list[dict[str, float | int | None]]] = {}
-    for name, run in peers.items():
+    space = build_space(statistics, table, GRID)
+    choices = Choices(exit_sets(EXITS, options.max_exits), options.max_exits, HEADS, GRID)
+    results: dict[str, list[Summary]] = {}
+    for name, run in peers_of(choices).items():
         for seed in range(options.seeds):
-            evaluate = Evaluator(space, latency, time.monotonic() + options.seconds)
+            evaluate = Evaluator(space, LATENCY_NS, time.monotonic() + options.seconds)
             run(evaluate, seed)
             results.setdefault(name, []).append(summary(evaluate, exact.miou, exact.seconds))
             print(name, seed, results[name][-1], flush=True)
-    content = {
-        "problem": {
-            "exits": exits,
-            "heads": heads,
-            "images": images,
-            "classes": classes,
-            "grid": grid,
-            "latency_ns": latency,
-            "max_exits": options.max_exits,
-            "head_cost": options.head_cost,
-        },
-        "exact": {**{k: getattr(exact, k) for k in ("miou", "latency_ns", "optimal", "configurations", "seconds")}},
-        "configurations_per_second": exact.configurations / exact.seconds,
-        "evaluator_per_second": max(r["evaluations"] or 0 for r in results["random"]) / options.seconds,
-        "peer_seconds": options.seconds,
-        "peers": results,
-        "cores": len(os.sched_getaffinity(0)),
-        "load_average": os.getloadavg()[0],
-    }
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(content, indent=1) + "\n")
+    options.output.write_text(json.dumps(content_of(options, exact, results), indent=1) + "\n")
     gaps = {name: min(float(run["gap_pp_at_end"] or 0.0) for run in runs) for name, runs in results.items()}
     print(f"exact: mIoU {exact.miou:.5f} in {exact.seconds:.2f} s")
     print(f"short of it after {options.seconds:.0f} s, in pp, best seed: {gaps}")

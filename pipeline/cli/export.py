@@ -1,9 +1,16 @@
 """`export`: one configuration of a checkpoint for one target, held against eager PyTorch."""
 
+from __future__ import annotations
+
 import argparse
+from typing import TYPE_CHECKING
 
 from pipeline.cli.network import add_network_arguments, network_request, open_workspace, quiet_vendors
 from pipeline.mixed_precision_options import add_mixed_precision_arguments, max_int8_drop_from
+
+if TYPE_CHECKING:
+    from mobile_export.artifact import Artifact
+    from mobile_export.manifest import MixedPrecision
 
 HELP = "export one configuration of a checkpoint, checked against eager PyTorch"
 
@@ -34,7 +41,7 @@ def handle(arguments: argparse.Namespace) -> int:
     request, workspace = network_request(arguments), open_workspace(arguments, target.name)
     from pipeline.cli.output import emit
     from pipeline.exact_search.configuration import Configuration
-    from pipeline.mixed_precision import mixed_precision, mixed_precision_lines
+    from pipeline.mixed_precision import mixed_precision
     from pipeline.network import prepare_network, trained_model
     from pipeline.shipping import RECORD, Bench, check_configuration
 
@@ -59,7 +66,14 @@ def handle(arguments: argparse.Namespace) -> int:
     shipment = bench.ship(configuration)
     folder = workspace.publish_files(shipment.file.parent, "export", (shipment.file.name, RECORD))
     result = {"artifact": shipment.artifact, "plan": shipment.plan, "folder": str(folder), "mixed_precision": mixed}
-    parity = shipment.artifact.parity
+    emit(result, [*_told(shipment.artifact, mixed), f"artifact: {folder / shipment.file.name}"], arguments.json)
+    return 0
+
+
+def _told(artifact: Artifact, mixed: MixedPrecision | None) -> list[str]:
+    from pipeline.mixed_precision import mixed_precision_lines
+
+    parity = artifact.parity
     assert parity is not None
     lines = [
         f"{row.entry}.{row.output}: largest error {row.max_abs_error:.3g}"
@@ -68,8 +82,7 @@ def handle(arguments: argparse.Namespace) -> int:
     ]
     lines += mixed_precision_lines(mixed) if mixed else []
     lines.append(f"checked by {parity.checked_by}" if parity.passed else f"NOT verified, {parity.not_runnable}")
-    emit(result, [*lines, f"artifact: {folder / shipment.file.name}"], arguments.json)
-    return 0
+    return lines
 
 
 def _number(word: str, kind: type[int] | type[float]) -> float | int:
