@@ -8,7 +8,7 @@ that are searched come from the exported parts themselves.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -30,6 +30,7 @@ from pipeline.model import MultiExitModel
 from pipeline.network import Network
 from pipeline.partition import Partition, block_entry, head_entry
 from pipeline.policy import Finish
+from pipeline.progress import Progress, SilentProgress
 from pipeline.quantized import calibration_images, features_of, parts_calibration
 from pipeline.sources import graph_code
 from pipeline.workspace import Workspace, content_key
@@ -44,6 +45,10 @@ METHOD = (
     "one layer in int8 at a time, ranked by the labels that change; kept from the most sensitive on until no exit and "
     "head loses more mIoU than allowed, by doubling (arXiv 2004.09602, section 5.1); simulated on the host"
 )
+
+SILENT = SilentProgress()
+DropWith = Callable[[Sequence[str]], float]
+"""What int8 costs with these layers in floating point."""
 
 
 def mixed_precision(
@@ -62,11 +67,11 @@ def mixed_precision(
     if path.exists():
         workspace.note_reuse("mixed precision", "the layers that stay in floating point")
         return msgspec.json.decode(path.read_bytes(), type=MixedPrecision)
-    with workspace.timed("mixed precision"), workspace.progress.task("layers that int8 harms", 1) as advance:
-        simulated = SimulatedNetwork.of(model, network.policy, calibration_images(network.source.train))
+    with workspace.timed("mixed precision"):
+        progress = workspace.progress
+        simulated = SimulatedNetwork.of(model, network.policy, calibration_images(network.source.train), progress)
         judge = Judge.of(simulated, network.source.search, network.source.classes.ignore)
-        found = choose(simulated.sensitivities(), judge, allowed_drop)
-        advance(1, "")
+        found = choose(simulated.sensitivities(progress), judge, allowed_drop, progress)
     write_atomic(path, msgspec.json.encode(found))
     return found
 
@@ -81,13 +86,20 @@ class SimulatedNetwork:
     images: NDArray[np.float32]
 
     @classmethod
-    def of(cls, model: MultiExitModel, policy: str, images: NDArray[np.float32]) -> "SimulatedNetwork":
+    def of(
+        cls, model: MultiExitModel, policy: str, images: NDArray[np.float32], progress: Progress = SILENT
+    ) -> "SimulatedNetwork":
         """Of a network, with the ranges that its parts have on `images`."""
         partition, calibration = Partition(model, policy), parts_calibration(model, images)
         programs = [one for one in partition.parts() if not one.name.startswith("finish")]
+        parts = {}
+        with progress.task("blocks and heads in simulated int8", len(programs)) as advance:
+            for program in programs:
+                parts[program.name] = SimulatedInt8(program, calibration[program.name])
+                advance(1, program.name)
         return cls(
             model,
-            {program.name: SimulatedInt8(program, calibration[program.name]) for program in programs},
+            parts,
             {program.name: partition.layer_names(program) for program in programs},
             images[:: max(1, len(images) // RANKING_IMAGES)][:RANKING_IMAGES],
         )
@@ -98,14 +110,16 @@ class SimulatedNetwork:
         for entry, part in self.parts.items():
             part.all_but([path for path, name in self.names[entry].items() if name in kept])
 
-    def sensitivities(self) -> list[KeptLayer]:
+    def sensitivities(self, progress: Progress = SILENT) -> list[KeptLayer]:
         """Every layer with the labels that change when it alone is in int8, the most sensitive first."""
         features = features_of(self.model, self.images)
-        ranked = [
-            KeptLayer(self.names[entry][path], self._changed(entry, path, features))
-            for entry, part in self.parts.items()
-            for path in part.layers
-        ]
+        places = [(entry, path) for entry, part in self.parts.items() for path in part.layers]
+        ranked = []
+        with progress.task("int8, one layer at a time", len(places)) as advance:
+            for entry, path in places:
+                layer = KeptLayer(self.names[entry][path], self._changed(entry, path, features))
+                ranked.append(layer)
+                advance(1, f"{layer.name}: {layer.changed:.1%}")
         return sorted(ranked, key=lambda layer: (-layer.changed, layer.name))
 
     @torch.inference_mode()
@@ -187,30 +201,44 @@ class Judge:
         return {entry: mean_iou(*both) for entry, both in counts.items()}
 
 
-def choose(ranked: Sequence[KeptLayer], judge: Judge, allowed_drop: float) -> MixedPrecision:
+def choose(
+    ranked: Sequence[KeptLayer], judge: Judge, allowed_drop: float, progress: Progress = SILENT
+) -> MixedPrecision:
     """As few of the `ranked` layers, the most sensitive first, as hold `allowed_drop`.
 
     Raises:
         InfeasibleError: all of them do not.
     """
     names = [layer.name for layer in ranked]
-    in_int8 = judge.drop(())
-    kept: list[str] = []
-    drop = in_int8
-    if in_int8 > allowed_drop:
-        kept, drop = _try_again(*_prefix(names, judge, allowed_drop), judge, allowed_drop)
+    with progress.task("layers kept in floating point, at most", _most_trials(len(names))) as advance:
+
+        def drop_with(kept: Sequence[str]) -> float:
+            found = judge.drop(kept)
+            advance(1, f"{len(kept)} of {len(names)} kept: {100 * found:.2f}pp lost")
+            return found
+
+        kept: list[str] = []
+        drop = in_int8 = drop_with(())
+        if in_int8 > allowed_drop:
+            kept, drop = _try_again(*_prefix(names, drop_with, allowed_drop), drop_with, allowed_drop)
     chosen = tuple(layer for layer in ranked if layer.name in kept)
     return MixedPrecision(chosen, len(ranked), allowed_drop, in_int8, drop, len(judge.images), METHOD)
 
 
-def _prefix(names: list[str], judge: Judge, allowed_drop: float) -> tuple[list[str], float]:
+def _most_trials(layers: int) -> int:
+    """Everything in int8; a prefix by doubling, then by halving; the last ones again."""
+    doublings = math.ceil(math.log2(layers)) if layers else 0
+    return 1 + (1 + doublings) + doublings + min(TRIED_AGAIN, layers)
+
+
+def _prefix(names: list[str], drop_with: DropWith, allowed_drop: float) -> tuple[list[str], float]:
     """A short prefix that holds, and its drop: its length doubled until it does, then halved between.
 
     Doubling comes first because the drop does not fall evenly: bisection over all of them would end at a long prefix
     where a short one holds as well.
     """
     fails, holds = 0, 1
-    while (drop := judge.drop(names[:holds])) > allowed_drop and holds < len(names):
+    while (drop := drop_with(names[:holds])) > allowed_drop and holds < len(names):
         fails, holds = holds, min(2 * holds, len(names))
     if drop > allowed_drop:
         raise InfeasibleError(
@@ -220,18 +248,18 @@ def _prefix(names: list[str], judge: Judge, allowed_drop: float) -> tuple[list[s
         )
     while holds - fails > 1:
         middle = (fails + holds) // 2
-        tried = judge.drop(names[:middle])
+        tried = drop_with(names[:middle])
         fails, holds, drop = (fails, middle, tried) if tried <= allowed_drop else (middle, holds, drop)
     return names[:holds], drop
 
 
-def _try_again(kept: list[str], drop: float, judge: Judge, allowed_drop: float) -> tuple[list[str], float]:
+def _try_again(kept: list[str], drop: float, drop_with: DropWith, allowed_drop: float) -> tuple[list[str], float]:
     """Without the layers that the others make needless."""
     if len(kept) == 1:
         return kept, drop
     for name in kept[::-1][:TRIED_AGAIN]:
         fewer = [one for one in kept if one != name]
-        tried = judge.drop(fewer)
+        tried = drop_with(fewer)
         kept, drop = (fewer, tried) if tried <= allowed_drop else (kept, drop)
     return kept, drop
 

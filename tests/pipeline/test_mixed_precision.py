@@ -1,6 +1,7 @@
 """Mixed precision of a whole network: the harmed layer is named, it alone is kept, and parts and stages agree on it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,7 @@ from pipeline.mixed_precision import Judge, SimulatedNetwork, choose, mixed_prec
 from pipeline.model import MultiExitModel, build_model, design_model
 from pipeline.partition import Partition, deployment_programs
 from pipeline.policy import Finish
+from pipeline.progress import Advance, SilentProgress
 
 SIZE = (64, 64)
 HARMED = "blocks.1.2.conv_pwl"
@@ -117,6 +119,23 @@ class Scripted:
         return sum(cost for name, cost in self.costs.items() if name not in kept)
 
 
+@dataclass
+class Watched(SilentProgress):
+    """Counts the steps of a task."""
+
+    total: int = 0
+    done: int = 0
+
+    @contextmanager
+    def task(self, title: str, total: int) -> Iterator[Advance]:
+        self.total = total
+
+        def advance(steps: int, note: str) -> None:
+            self.done += steps
+
+        yield advance
+
+
 def ranked(names: str) -> list[KeptLayer]:
     return [KeptLayer(name, 1 / (n + 1)) for n, name in enumerate(names)]
 
@@ -131,6 +150,16 @@ def test_no_more_is_kept_than_the_allowed_drop_asks_for(allowed: float, kept: st
     assert "".join(found.names) == kept
     assert found.drop <= allowed
     assert found.drop_in_int8 == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("allowed", [1.0, 0.5, 0.2, 0.1, 0.03])
+@pytest.mark.parametrize("layers", [1, 2, 5, 33])
+def test_the_announced_number_of_trials_is_never_exceeded(layers: int, allowed: float) -> None:
+    names = [f"layer{n}" for n in range(layers)]
+    judge = Scripted(dict.fromkeys(names, 1 / layers))
+    watched = Watched()
+    choose([KeptLayer(name, 0.5) for name in names], judge, allowed, watched)  # type: ignore[arg-type]
+    assert 0 < watched.done == len(judge.asked) <= watched.total
 
 
 def test_what_no_layer_can_cure_is_infeasible_and_says_what_is() -> None:
