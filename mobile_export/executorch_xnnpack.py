@@ -18,7 +18,7 @@ from device_profiler.errors import InputError
 from device_profiler.targets import Precision
 from mobile_export.artifact import Artifact
 from mobile_export.canonical import canonical
-from mobile_export.canonical_int8 import INT8_REWRITES
+from mobile_export.canonical_int8 import INT8_REWRITES, set_apart_float_layers
 from mobile_export.executorch_graph import describe, write_program
 from mobile_export.exporters import Calibration, check_programs
 from mobile_export.float_layers import check_float_layers, is_quantised
@@ -55,6 +55,7 @@ def _exported(
     graph_module = canonical(program, INT8_REWRITES if precision == "int8" else None)
     if precision == "int8":
         check_float_layers(program, graph_module)
+        set_apart_float_layers(graph_module, program)
         graph_module = calibrated(program, graph_module, int8_quantizer(program), calibration)
     return torch.export.export(graph_module, program.example_inputs(), strict=False)
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from device_profiler.errors import VerificationError
+from device_profiler.errors import InputError, VerificationError
 from device_profiler.files import cache_folder, write_atomic
 from device_profiler.targets import Precision
 from device_profiler.workload import CascadePlan
@@ -54,8 +54,12 @@ FORMS = (
     "coreml:fp16:.mlpackage",
     "coreml:w8:.mlpackage",
     "coreml:int8:.mlpackage",
+    "executorch-qnn-sm8550:fp16:.pte",
+    "executorch-qnn-sm8550:int8:.pte",
+    "executorch-qnn-sm8650:fp16:.pte",
+    "executorch-qnn-sm8650:int8:.pte",
 )
-"""RUNTIME:PRECISION:ENDING."""
+"""RUNTIME:PRECISION:ENDING. Qualcomm's want its libraries (`mobile_export.qnn_sdk`), and minutes of emulation each."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -78,9 +82,10 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What was run, where, and a row a form."""
+    """What was run, where, and a row a form. `data` tells a folder by its last name."""
 
     checkpoint: str
+    data: str
     exits: tuple[int, ...]
     heads: tuple[str, ...]
     thresholds: tuple[float, ...]
@@ -135,11 +140,12 @@ def main(words: Sequence[str]) -> None:
     for form in arguments.forms.split(","):
         try:
             row = measure(case, form, eager_miou, arguments.separate)
-        except VerificationError as error:
+        except (InputError, VerificationError) as error:
             print(f"{form}: {error}", file=sys.stderr, flush=True)
             continue
         result = Result(
-            weights, exits, heads, thresholds, len(case.images), eager_miou, platform.platform(), (row,)
+            weights, data_name(arguments.data), exits, heads, thresholds, len(case.images), eager_miou,
+            platform.platform(), (row,),
         )
         result = with_others(result, arguments.output)
         write_atomic(arguments.output, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
@@ -174,6 +180,12 @@ def prepare(
         classes=len(source.classes.names),
         ignore=source.classes.ignore,
     )
+
+
+def data_name(data: str) -> str:
+    """A source as the result names it: no path of this machine."""
+    kind, _, place = data.partition(":")
+    return f"{kind}:{Path(place).name}" if place else kind
 
 
 def with_others(result: Result, file: Path) -> Result:

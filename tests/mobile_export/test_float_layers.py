@@ -1,5 +1,6 @@
 """Mixed precision: the layer that int8 harms is found by name, and kept in floating point by every int8 exporter."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,15 +9,21 @@ import pytest
 import torch
 from tiny_conversion import Converted
 from tiny_network import Images, Stage, cascade_programs, cascade_samples, images, inputs_of
+from torch import nn
 
 from device_profiler.errors import InputError, VerificationError
 from mobile_export import coreml, executorch_xnnpack, litert, quantize, tflite_graph
 from mobile_export.artifact import Artifact
 from mobile_export.boundary import to_real, to_stored
-from mobile_export.program import Program
+from mobile_export.canonical import canonical
+from mobile_export.float_layers import layers
+from mobile_export.program import Program, TensorSpec
 from mobile_export.sensitivity import SimulatedInt8
 from mobile_export.session import HostSession
 from mobile_export.structure import structure_hash
+from pipeline.model import MultiExitModel, build_model, design_model
+from pipeline.partition import Partition, deployment_programs
+from pipeline.shipping import chain_inputs
 
 HARMED = "head.layers.3"
 KEPT = {"stage_0": (HARMED,)}
@@ -122,6 +129,115 @@ def test_a_layer_that_is_read_by_others_too_stays_behind_its_signature(
         pytest.raises(VerificationError, match="Tensor data is null"),
     ):
         session.run("stage_0", (stored,))
+
+
+class Awkward(nn.Module):
+    """A layer behind a padding that is wider at one end, and one that reads what the program gives as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front = nn.Conv2d(8, 8, 1)
+        self.padded = nn.Conv2d(8, 8, 3, stride=2, groups=8)
+        self.shown = nn.Conv2d(8, 8, 1)
+        self.reader = nn.Conv2d(8, 8, 1)
+        self.last = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.shown(self.padded(nn.functional.pad(self.front(x), (0, 1, 0, 1))))
+        return features, self.last(self.reader(features).relu())
+
+
+def awkward(*kept: str) -> tuple[Program, list[tuple[Images, ...]]]:
+    torch.manual_seed(0)
+    spec = [TensorSpec(name, shape, "float32")
+            for name, shape in (("x", (1, 8, 16, 24)), ("features", (1, 8, 8, 12)), ("logits", (1, 4, 8, 12)))]
+    inputs = np.random.default_rng(0).standard_normal((4, 1, 8, 16, 24)).astype(np.float32)
+    return Program("awkward", Awkward().eval(), (spec[0],), tuple(spec[1:]), kept), [(one,) for one in inputs]
+
+
+def awkward_errors(export: Callable[..., Artifact], path: Path, *kept: str) -> list[float]:
+    """Of each output: the mean error in standard deviations."""
+    program, inputs = awkward(*kept)
+    artifact = export((program,), path, precision="int8", calibration={"awkward": inputs})
+    entry = artifact.entry("awkward")
+    expected = [output.detach().numpy() for output in program.module(torch.from_numpy(inputs[0][0]))]
+    with HostSession(Path(artifact.path), artifact.runtime) as session:
+        stored = session.run("awkward", (to_stored(entry.inputs[0], inputs[0][0]),))
+    found = [to_real(port, array) for port, array in zip(entry.outputs, stored, strict=True)]
+    return [float(np.abs(a - b).mean() / b.std()) for a, b in zip(found, expected, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("export", "name"),
+    [
+        (litert.export, "x.tflite"),
+        (executorch_xnnpack.export, "x.pte"),
+        pytest.param(coreml.export, "x.mlpackage", marks=pytest.mark.slow),
+    ],
+    ids=["litert", "executorch", "coreml"],
+)
+@pytest.mark.parametrize(
+    "kept", [("padded",), ("reader",), ("shown", "reader"), ("front", "padded", "shown", "reader", "last")]
+)
+def test_layers_in_awkward_places_can_be_kept(
+    export: Callable[..., Artifact], name: str, kept: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert max(awkward_errors(export, tmp_path / name, *kept)) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"), [("padded", "Weight and Input should both be quantized"), ("reader", r"execute\(\) failed")]
+)
+def test_xnnpack_fails_where_float_layers_are_not_set_apart(
+    kept: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executorch_xnnpack, "set_apart_float_layers", lambda graph_module, program: None)
+    with pytest.raises((RuntimeError, VerificationError), match=message):
+        awkward_errors(executorch_xnnpack.export, tmp_path / "x.pte", kept)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize(
+    ("backbone", "head"),
+    [("efficientnet_lite0", "lraspp-r1"), ("mobilenet_v3_small", "dsaspp-r1"), ("resnet18", "fcn-r4-b1")],
+)
+@pytest.mark.parametrize("export", [executorch_xnnpack.export, litert.export], ids=["executorch", "litert"])
+def test_every_other_layer_of_a_network_can_be_kept(
+    export: Callable[..., Artifact], backbone: str, head: str, first: int, tmp_path: Path
+) -> None:
+    """Nearly every layer stands beside one of the other kind. No worse than int8 throughout, but for chance."""
+    model = random_network(backbone, head)
+    programs, _ = deployment_programs(Partition(model, "mean"), (0, 1), (head, head), (0.5,))
+    pictures = np.random.default_rng(0).random((6, 3, 64, 64), np.float32) * 255
+    chains = [chain_inputs(programs, pictures[n : n + 1]) for n in range(len(pictures))]
+    calibration = {program.name: [chain[program.name][0] for chain in chains] for program in programs}
+    mixed = tuple(replace(program, float_layers=paths_of(program)[first::2]) for program in programs)
+    errors = []
+    for name, chosen in (("mixed", mixed), ("int8", programs)):
+        artifact = export(chosen, tmp_path / f"{name}.file", precision="int8", calibration=calibration)
+        entry, (inputs, expected) = artifact.entry("stage_0"), chains[0]["stage_0"]
+        with HostSession(Path(artifact.path), artifact.runtime) as session:
+            logits = to_real(entry.outputs[1], session.run("stage_0", (to_stored(entry.inputs[0], inputs[0]),))[1])
+        errors.append(float(np.abs(logits - expected[1]).mean()))
+    assert errors[0] < 1.1 * errors[1]
+
+
+def random_network(backbone: str, head: str) -> MultiExitModel:
+    """Random weights, BatchNorm statistics that fit random images."""
+    spec = design_model(tuple("abcdefgh"), (64, 64), backbone=backbone, exits=2, heads=(head,))
+    model = build_model(spec, pretrained=False, seed=3)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for _ in range(20):
+            model(torch.rand(4, 3, 64, 64) * 255)
+    return model.eval()
+
+
+def paths_of(program: Program) -> tuple[str, ...]:
+    """Its layers with weights, in order."""
+    return tuple(dict.fromkeys(path for path, _ in layers(canonical(program))))
 
 
 def test_a_layer_that_the_program_lacks_is_refused(tmp_path: Path) -> None:
