@@ -217,11 +217,13 @@ def test_every_other_layer_of_a_network_can_be_kept(
     errors = []
     for name, chosen in (("mixed", mixed), ("int8", programs)):
         artifact = export(chosen, tmp_path / f"{name}.file", precision="int8", calibration=calibration)
-        entry, (inputs, expected) = artifact.entry("stage_0"), chains[0]["stage_0"]
+        entry, found = artifact.entry("stage_0"), []
         with HostSession(Path(artifact.path), artifact.runtime) as session:
-            logits = to_real(entry.outputs[1], session.run("stage_0", (to_stored(entry.inputs[0], inputs[0]),))[1])
-        errors.append(float(np.abs(logits - expected[1]).mean()))
-    assert errors[0] < 1.1 * errors[1]
+            for (image,), expected in (chain["stage_0"] for chain in chains):
+                logits = to_real(entry.outputs[1], session.run("stage_0", (to_stored(entry.inputs[0], image),))[1])
+                found.append(np.abs(logits - expected[1]).mean())
+        errors.append(float(np.mean(found)))
+    assert errors[0] < 1.2 * errors[1]
 
 
 def random_network(backbone: str, head: str) -> MultiExitModel:
