@@ -36,6 +36,16 @@ def test_softmax_behind_a_permute_is_wrong_and_right_in_front_of_it() -> None:
     assert float(written) > 0.01 and float(cured) < 1e-5
 
 
+def test_hardsigmoid_leaves_casts_beside_the_delegate() -> None:
+    written, cured = ran("xnnpack_hardsigmoid.py").stdout.strip().splitlines()
+    assert "_to_dim_order_copy" in written and "_to_dim_order_copy" not in cured
+
+
+def test_a_dead_channel_turns_to_noise_unless_its_weights_have_a_least_step() -> None:
+    written, cured = re.findall(r"^(?:AsWritten|Cured) (\S+)$", ran("litert_dead_channel.py").stdout, re.MULTILINE)
+    assert float(written) > 0.5 and float(cured) < 0.01
+
+
 def test_vulkan_goes_back_for_a_cast_that_is_not_kept_off_it() -> None:
     written, cured = ran("vulkan_cast_behind_argmax.py").stdout.strip().splitlines()
     assert written.count("executorch_call_delegate") == 2 and cured.count("executorch_call_delegate") == 1
