@@ -178,8 +178,9 @@ def write_table(bench: Bench) -> str:
     pairs = [(run, seed) for seed in range(MOST_SEEDS) for run in runs(FORMS)]
     table = table_of([bench.result(*pair) for pair in pairs if bench.result_path(*pair).exists()])
     height, width = bench.source.size
-    title = f"# {bench.effort.name}: {bench.source.spec.partition(':')[0]}, {width}x{height}\n"
-    write_atomic(bench.results / f"{bench.effort.name}.md", title + table)
+    data = bench.source.spec.partition(":")[0]
+    title = f"# {bench.effort.name}: {data}, {width}x{height}\n"
+    write_atomic(bench.results / f"{bench.effort.name}-{data}.md", title + table)
     return table
 
 
