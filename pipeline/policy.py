@@ -1,7 +1,7 @@
 """The exit policy's confidence and the finish: the two small computations that follow a head.
 
-A policy is written `<reduction>[:<parameter>][+edges]`: how the confidences of an image's pixels become one number, and
-whether those on edges of the label map are replaced first.
+A policy is written `<reduction>[:<parameter>][+edges[:<spacing>]]`: how the confidences of an image's pixels become one
+number, and whether those on edges of the label map are replaced first, by the median of how wide a window.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +15,8 @@ from device_profiler.errors import InputError
 
 DEFAULT_POLICY = "mean"
 EDGES = "+edges"
+SPACING, WIDEST_SPACING = 2, 4
+"""Of the nine positions whose median an edge takes: where none is given, and at most."""
 PATCH = 4
 """Side of a patch in positions of the logits."""
 SHARE_GRID = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -23,11 +25,11 @@ SHARE_GRID = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy, parsed: `reduction` with its `parameter` (0 where it takes none)."""
+    """A policy, parsed: `reduction` with its `parameter`, and the `spacing` of its edges' window; 0 without one."""
 
     reduction: str
     parameter: float
-    edges: bool
+    spacing: int
 
 
 def parse_policy(policy: str) -> Policy:
@@ -36,7 +38,7 @@ def parse_policy(policy: str) -> Policy:
     Raises:
         InputError: unknown reduction, a parameter that is missing, not taken or out of range.
     """
-    plain = policy.removesuffix(EDGES)
+    plain, edges, window = policy.partition(EDGES)
     reduction, colon, value = plain.partition(":")
     if reduction not in REDUCTIONS or (colon == ":") != (reduction in PARAMETRIC):
         raise InputError(_unknown(policy))
@@ -46,7 +48,17 @@ def parse_policy(policy: str) -> Policy:
         raise InputError(_unknown(policy)) from None
     if colon and not 0.0 < parameter < 1.0:
         raise InputError(_unknown(policy))
-    return Policy(reduction, parameter, policy.endswith(EDGES))
+    return Policy(reduction, parameter, _spacing(policy, window) if edges else 0)
+
+
+def _spacing(policy: str, window: str) -> int:
+    """What stands behind `+edges`: nothing, or `:N`."""
+    if not window:
+        return SPACING
+    number = window.removeprefix(":")
+    if number == window or number not in map(str, range(1, WIDEST_SPACING + 1)):
+        raise InputError(_unknown(policy))
+    return int(number)
 
 
 def _unknown(policy: str) -> str:
@@ -54,11 +66,12 @@ def _unknown(policy: str) -> str:
     return (
         f"unknown exit policy {policy!r}; choose {', '.join(f'`{name}`' for name in plain)}, or "
         f"{', '.join(f'`{name}:{letter}`' for name, letter in PARAMETRIC.items())} with 0 < T, Q < 1, e.g. "
-        f"`share:0.9`; `{EDGES}` behind any replaces what lies on edges"
+        f"`share:0.9`; `{EDGES}` or `{EDGES}:N` with N from 1 to {WIDEST_SPACING} behind any replaces what lies on "
+        "edges"
     )
 
 
-_ROUNDS, _FANOUT = 3, 64
+_ROUNDS, _FANOUT = 6, 8
 
 
 class Confidence(nn.Module):
@@ -67,8 +80,8 @@ class Confidence(nn.Module):
     From the top-1 softmax probability of its pixels: `mean`; `share:T`, the share of pixels that reach T (MESS, arXiv
     2106.03527); `median`; `quantile:Q`, the value below which a share Q of the pixels lies; `patch:Q`, that quantile of
     the means of 4x4 patches, which finds one hard region. From the whole distribution: `margin`, the mean lead of the
-    first class over the second; `entropy`, 1 minus the mean entropy over that of a uniform guess. With `+edges`, pixels
-    beside another label take the median of their neighbourhood first.
+    first class over the second; `entropy`, 1 minus the mean entropy over that of a uniform guess. With `+edges[:N]`,
+    pixels beside another label take the median of their neighbourhood first.
 
     Softmax stays along dimension 1: moved to the last dimension, one runtime returns wrong values without a word.
 
@@ -84,8 +97,8 @@ class Confidence(nn.Module):
     def forward(self, logits: Tensor) -> Tensor:
         probability = torch.softmax(logits, dim=1)
         pixels = PIXELS.get(self.parsed.reduction, _top)(probability)
-        if self.parsed.edges:
-            pixels = enhance_edges(pixels, logits)
+        if self.parsed.spacing:
+            pixels = enhance_edges(pixels, logits, self.parsed.spacing)
         return REDUCTIONS[self.parsed.reduction](pixels, self.parsed.parameter)
 
 
@@ -154,17 +167,18 @@ REDUCTIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
 PARAMETRIC = {"share": "T", "quantile": "Q", "patch": "Q"}
 
 
-def enhance_edges(pixels: Tensor, logits: Tensor) -> Tensor:
+def enhance_edges(pixels: Tensor, logits: Tensor, spacing: int = SPACING) -> Tensor:
     """Confidences [N, h, w] where those on edges of the label map of `logits` are the median of their neighbourhood.
 
-    Pixels on edges are unsure only because of down- and upsampling (MESS). The neighbourhood, every other position of a
-    5x5 window, and the edge are counted in positions of the logits, so that both grow with the output stride. The
+    Pixels on edges are unsure only because of down- and upsampling (MESS). The neighbourhood, three by three positions
+    `spacing` apart, and the edge are counted in positions of the logits, so that both grow with the output stride. The
     median is a network of minima and maxima: delegates have those, and none has sorting.
     """
     maps = pixels.unsqueeze(1)
     height, width = pixels.shape[1:]
-    padded = _repeated(_repeated(maps, 2, 2), 3, 2)
-    window = [padded[:, :, y : y + height, x : x + width] for y in (0, 2, 4) for x in (0, 2, 4)]
+    padded = _repeated(_repeated(maps, 2, spacing), 3, spacing)
+    offsets = (0, spacing, 2 * spacing)
+    window = [padded[:, :, y : y + height, x : x + width] for y in offsets for x in offsets]
     return torch.where(_edges(logits), _median_of_nine(window), maps).squeeze(1)
 
 

@@ -14,7 +14,7 @@ ALL_POLICIES = [
     "quantile:0.1",
     "patch:0.05",
     "mean+edges",
-    "share:0.6+edges",
+    "share:0.6+edges:1",
 ]
 
 
@@ -76,16 +76,17 @@ def test_the_patch_policy_finds_the_one_hard_region() -> None:
     assert patch(sure) - patch(hard) > 0.6
 
 
-def test_edges_take_the_median_of_their_neighbourhood_and_nothing_else_changes() -> None:
+@pytest.mark.parametrize("spacing", [1, 2, 4])
+def test_edges_take_the_median_of_their_neighbourhood_and_nothing_else_changes(spacing: int) -> None:
     generator = torch.Generator().manual_seed(2)
     pixels = torch.rand(1, 6, 8, generator=generator)
     logits = torch.zeros(1, 2, 6, 8)
     logits[:, 1, :, 4:] = 1.0
-    enhanced = enhance_edges(pixels, logits)
-    padded = np.pad(pixels[0].numpy(), 2, mode="edge")
+    enhanced = enhance_edges(pixels, logits, spacing)
+    padded = np.pad(pixels[0].numpy(), spacing, mode="edge")
     for y in range(6):
         for x in range(8):
-            window = padded[y : y + 5 : 2, x : x + 5 : 2]
+            window = padded[y : y + 2 * spacing + 1 : spacing, x : x + 2 * spacing + 1 : spacing]
             expected = np.median(window) if x in (3, 4) else pixels[0, y, x]
             assert enhanced[0, y, x] == pytest.approx(float(expected))
 
@@ -106,7 +107,13 @@ def test_confidences_lie_in_0_to_1_and_rise_with_certainty(logits: torch.Tensor,
     assert ((unsure >= 0) & (sure <= 1.0 + 1e-6)).all() and (sure > unsure).all()
 
 
-@pytest.mark.parametrize("policy", ["most", "share", "share:", "share:1.5", "share:x", "mean:0.5", "edges", "+edges"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        *("most", "share", "share:", "share:1.5", "share:x", "mean:0.5", "edges", "+edges"),
+        *("mean+edgy", "mean+edges2", "mean+edges:", "mean+edges:0", "mean+edges:5"),
+    ],
+)
 def test_unknown_policies_are_refused(policy: str) -> None:
     with pytest.raises(InputError, match=r"choose `mean`, .*`share:T`"):
         Confidence(policy)
