@@ -313,14 +313,45 @@ def identity(emulated: bool = True) -> DeviceIdentity:
     )
 
 
-@cache
-def make_report(
-    provenance: Provenance = "predicted", setting: str = "adaptive", run: str = "pixel7-npu", optimal: bool = True
-) -> RunReport:
-    """A whole report. `setting` is "adaptive" or "budgeted"."""
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a search would have found: `fronts` by setting, `configurations` in all."""
+
+    test: Split
+    reference: Candidate
+    singles: list[Candidate]
+    strongest: Candidate
+    chosen: Candidate
+    fronts: dict[str, list[Candidate]]
+    deadlines: tuple[float, ...]
+    configurations: int
+
+    def front_facts(self, optimal: bool) -> tuple[FrontFacts, ...]:
+        """One a setting."""
+        return tuple(
+            FrontFacts(
+                setting=name,  # type: ignore[arg-type]
+                optimal=optimal,
+                configurations=len(points),
+                seconds=1.0,
+                deadlines_ns=self.deadlines if name == "anytime" else (),
+            )
+            for name, points in self.fronts.items()
+        )
+
+    def groups(self) -> tuple[ExitGroup, ...]:
+        """The test split's images by the exit at which they leave."""
+        exits = self.chosen.choice.exits
+        counts = np.bincount(route(self.test, self.chosen.choice), minlength=len(exits))
+        return tuple(
+            ExitGroup(exit=exit, images=int(count), miou=0.52 - 0.1 * n)
+            for n, (exit, count) in enumerate(zip(exits, counts, strict=True))
+        )
+
+
+def search_for(setting: str) -> Found:
+    """The cheapest configuration of a setting at most 1 pp below the full network, and every front."""
     search, test = make_split(240, 1), make_split(300, 2)
-    unit = {"predicted": "npu", "emulated": "cpu", "measured": "cpu"}[provenance]
-    source = TimingSource(provenance=provenance, requested_unit=unit, actual_unit=unit)
     singles = [
         candidate(search, test, Choice(setting="budgeted", exits=(exit,), heads=(head,)))
         for exit, head in product(range(6), HEADS)
@@ -332,10 +363,21 @@ def make_report(
     fronts = {"budgeted": pareto(singles), "anytime": anytime(search, deadlines)}
     if setting == "adaptive":
         fronts["adaptive"] = pareto(multiple)
-    front = [found for points in fronts.values() for found in points]
     strongest = cheapest(singles, floor)
     chosen = cheapest(multiple, floor) if setting == "adaptive" else strongest
-    counts = np.bincount(route(test, chosen.choice), minlength=len(chosen.choice.exits))
+    count = len(singles) + len(multiple)
+    return Found(test, reference, singles, strongest, chosen, fronts, deadlines, count)
+
+
+@cache
+def make_report(
+    provenance: Provenance = "predicted", setting: str = "adaptive", run: str = "pixel7-npu", optimal: bool = True
+) -> RunReport:
+    """A whole report. `setting` is "adaptive" or "budgeted"."""
+    found = search_for(setting)
+    adaptive, choice = setting == "adaptive", found.chosen.choice
+    unit = {"predicted": "npu", "emulated": "cpu", "measured": "cpu"}[provenance]
+    source = TimingSource(provenance=provenance, requested_unit=unit, actual_unit=unit)
     return RunReport(
         run=run,
         created="2026-11-21T22:58:00+00:00",
@@ -345,83 +387,82 @@ def make_report(
         backbone="efficientnet-lite0",
         input_size=(SIDE, SIDE),
         policy="mean-top1",
-        data=DataFacts(
-            source="sample",
-            images={"train": 2400, "search": 240, "test": 300},
-            classes=CLASSES,
-            note="Objects and photos of one split appear in no other.",
-        ),
+        data=data_facts(),
         exits=EXITS,
         setting=setting,  # type: ignore[arg-type]
         constraints=(Constraint(kind="max_drop", bound=0.01),),
-        search=SearchFacts(configurations=len(singles) + len(multiple), seconds=3.2, optimal=optimal),
+        search=SearchFacts(configurations=found.configurations, seconds=3.2, optimal=optimal),
         table=source,
-        chosen=whole(chosen, source),
-        reference=whole(reference, source),
-        strongest_single=whole(strongest, source),
-        singles=tuple(singles),
-        front=tuple(front),
-        fronts=tuple(
-            FrontFacts(
-                setting=name,  # type: ignore[arg-type]
-                optimal=optimal,
-                configurations=len(points),
-                seconds=1.0,
-                deadlines_ns=deadlines if name == "anytime" else (),
-            )
-            for name, points in fronts.items()
-        ),
+        chosen=whole(found.chosen, source),
+        reference=whole(found.reference, source),
+        strongest_single=whole(found.strongest, source),
+        singles=tuple(found.singles),
+        front=tuple(point for points in found.fronts.values() for point in points),
+        fronts=found.front_facts(optimal),
         parts=parts(source),
-        exit_scores=exit_scores(test),
+        exit_scores=exit_scores(found.test),
         majority=MajorityGuess(name="background", miou=0.071),
-        groups=tuple(
-            ExitGroup(exit=exit, images=int(count), miou=0.52 - 0.1 * n)
-            for n, (exit, count) in enumerate(zip(chosen.choice.exits, counts, strict=True))
-        ),
-        near_threshold=2 if setting == "adaptive" else None,
+        groups=found.groups(),
+        near_threshold=2 if adaptive else None,
         shipped=ShippedFacts(miou=0.5123, images=300, flipped=0, confidence_error=3.6e-7),
-        certificate=certificate(chosen.choice) if setting == "adaptive" else None,
-        examples=examples(chosen.choice),
-        parity=(
-            ParityCheck(
-                place="host", entry="stage_0", figure="largest logit error", value=0.061, limit=0.5, samples=16
-            ),
-            ParityCheck(
-                place="host",
-                entry="finish_0",
-                figure="equal labels",
-                value=0.9971,
-                limit=0.98,
-                at_most=False,
-                samples=16,
-            ),
-            ParityCheck(place="phone", entry="stage_0", figure="largest logit error", value=0.0, limit=0.05, samples=4),
-        ),
+        certificate=certificate(choice) if adaptive else None,
+        examples=examples(choice),
+        parity=parity(),
         artifacts=(ArtifactFacts(name="model.tflite", sha256="3f" * 32, size_bytes=4_812_345, delegated_share=0.965),),
         entries=entries(),
         quantisation=quantisation() if provenance == "predicted" else None,
-        sensitivity=_sensitivity(chosen.choice, strongest.choice) if provenance == "predicted" else (),
-        winner_by_macs=chosen.choice,
+        sensitivity=_sensitivity(choice, found.strongest.choice) if provenance == "predicted" else (),
+        winner_by_macs=choice,
         state_before={"battery": "87 %, 29.1 °C", "thermal status": "0"},
         state_after={"battery": "86 %, 30.4 °C", "thermal status": "0"},
         reused=(Reused(stage="profile", what="8 of 38 parts from the store"),),
-        stages=(
-            StageTime(stage="data", seconds=14.2),
-            StageTime(stage="train", seconds=431.0),
-            StageTime(stage="profile", seconds=96.4, beside="train"),
-            StageTime(stage="evaluate", seconds=38.0),
-            StageTime(stage="search", seconds=3.2),
-            StageTime(stage="export", seconds=61.5),
-            StageTime(stage="verify", seconds=22.1),
-        ),
-        repeat=Repeat(
-            command=f"python -m pipeline deploy --target {run} --setting {setting} --max-drop 1pp",
-            config=f'target = "{run}"\nsetting = "{setting}"\nmax-drop = "1pp"\nseed = 0\n',
-            versions={"mess-deploy": "0.1.0", "torch": "2.14.1", "ai-edge-litert": "2.3.0", "python": "3.11.2"},
-            also={"this page again": f"python -m pipeline report --run runs/{run}"},
-            hashes={"trained weights": "ab" * 32, "shipped file": "3f" * 32},
-        ),
+        stages=stages(),
+        repeat=repeat(run, setting),
         warnings=_warnings(provenance),
+    )
+
+
+def data_facts() -> DataFacts:
+    """Data of three splits."""
+    return DataFacts(
+        source="sample",
+        images={"train": 2400, "search": 240, "test": 300},
+        classes=CLASSES,
+        note="Objects and photos of one split appear in no other.",
+    )
+
+
+def parity() -> tuple[ParityCheck, ...]:
+    """Checks on the host and on the phone, a figure that may be at most its limit and one at least."""
+    error, same = "largest logit error", "equal labels"
+    return (
+        ParityCheck(place="host", entry="stage_0", figure=error, value=0.061, limit=0.5, samples=16),
+        ParityCheck(place="host", entry="finish_0", figure=same, value=0.9971, limit=0.98, at_most=False, samples=16),
+        ParityCheck(place="phone", entry="stage_0", figure=error, value=0.0, limit=0.05, samples=4),
+    )
+
+
+def stages() -> tuple[StageTime, ...]:
+    """A whole deployment's, one of them beside another."""
+    return (
+        StageTime(stage="data", seconds=14.2),
+        StageTime(stage="train", seconds=431.0),
+        StageTime(stage="profile", seconds=96.4, beside="train"),
+        StageTime(stage="evaluate", seconds=38.0),
+        StageTime(stage="search", seconds=3.2),
+        StageTime(stage="export", seconds=61.5),
+        StageTime(stage="verify", seconds=22.1),
+    )
+
+
+def repeat(run: str, setting: str) -> Repeat:
+    """How to make the run again."""
+    return Repeat(
+        command=f"python -m pipeline deploy --target {run} --setting {setting} --max-drop 1pp",
+        config=f'target = "{run}"\nsetting = "{setting}"\nmax-drop = "1pp"\nseed = 0\n',
+        versions={"mess-deploy": "0.1.0", "torch": "2.14.1", "ai-edge-litert": "2.3.0", "python": "3.11.2"},
+        also={"this page again": f"python -m pipeline report --run runs/{run}"},
+        hashes={"trained weights": "ab" * 32, "shipped file": "3f" * 32},
     )
 
 
