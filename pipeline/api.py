@@ -51,6 +51,7 @@ def deploy(
     preset: Preset | None = None,
     backbone: str | None = None,
     size: str | None = None,
+    sizes: Sequence[str] = (),
     checkpoint: File | None = None,
     heads: Sequence[str] = (),
     weights: File | None = None,
@@ -101,6 +102,7 @@ class DeployOptions(TypedDict, total=False):
     preset: Preset | None
     backbone: str | None
     size: str | None
+    sizes: Sequence[str]
     checkpoint: File | None
     heads: Sequence[str]
     weights: File | None

@@ -1,6 +1,6 @@
 """`deploy`: the ordered list of stages from data to a verified bundle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -20,12 +20,14 @@ from pipeline.deployment import Deployment, DeployRequest, Learned, TimedWhole
 from pipeline.durations import format_duration
 from pipeline.exact_search.configuration import Configuration
 from pipeline.exact_search.evaluate import routes
+from pipeline.input_sizes import Offered, SizeChoice, SizeOffer, choose_size
 from pipeline.mixed_precision import mixed_precision, mixed_precision_lines
 from pipeline.model import MultiExitModel, count_model
 from pipeline.network import Network, float_statistics, obtain_checkpoint, prepare_network, trained_model
 from pipeline.phone_check import PhoneAgreement
 from pipeline.phone_work import PhoneWork, Profiling
 from pipeline.phone_work import open_phone as open_local_phone
+from pipeline.pixel_size import width_x_height
 from pipeline.profiling import Profile
 from pipeline.proof import prove
 from pipeline.quantized_run import int8_statistics
@@ -62,10 +64,11 @@ def deploy(request: DeployRequest, workspace: Workspace, open_phone: OpenPhone =
         _warn(phone, request, workspace)
         network = prepare_network(request.network, workspace)
         if request.app.frame:
-            whole_multiples(request.app.frame, network.spec.size)
+            for size in (network.spec.size, *request.sizes):
+                whole_multiples(request.app.frame, size)
         if request.promise:
             check_enough(len(network.source.certify), request.promise)
-        learned = _learn(network, request, phone, workspace)
+        network, learned, request, offers = _at_best_size(network, request, phone, workspace)
         decision, doubted = _decide(network, learned, request, workspace)
         bench = Bench(
             learned.model, learned.checkpoint, network.policy, request.target, network.source.train,
@@ -83,14 +86,39 @@ def deploy(request: DeployRequest, workspace: Workspace, open_phone: OpenPhone =
         )
         deployment = Deployment(
             request, phone.identity, network, learned, decision, doubted, winner, reference, single, proof, checked,
-            bundle, workspace.run,
+            bundle, workspace.run, offers,
         )
     write_reports(deployment, workspace)
     return deployment
 
 
+def _at_best_size(
+    network: Network, request: DeployRequest, phone: PhoneWork, workspace: Workspace
+) -> tuple[Network, Learned, DeployRequest, tuple[SizeOffer, ...]]:
+    """The network at the best of the sizes offered, and the request as it reads there; writes the search's two files.
+
+    It is trained at its own size, and has the same weights at every further one. No offers where its size is alone.
+    """
+    sized = [(network, _learn(network, request, phone, workspace))]
+    for size in dict.fromkeys(request.sizes):
+        if size == network.spec.size:
+            continue
+        workspace.progress.note(f"the same network at {width_x_height(size)}")
+        same = replace(request.network, size=size, checkpoint=sized[0][1].checkpoint.folder, weights=None)
+        other = prepare_network(same, workspace)
+        sized.append((other, _learn(other, request, phone, workspace)))
+    choice = SizeChoice(0, request.objective, ())
+    if len(sized) > 1:
+        offered = [Offered(one.spec.size, learned.statistics, learned.table) for one, learned in sized]
+        choice = choose_size(offered, request.objective, request.promise)
+    network, learned = sized[choice.index]
+    learned.statistics.search.save(workspace.run / "statistics.npz")
+    learned.table.save(workspace.run / "latency.json")
+    return network, learned, replace(request, objective=choice.objective), choice.offers
+
+
 def _learn(network: Network, request: DeployRequest, phone: PhoneWork, workspace: Workspace) -> Learned:
-    """Train (or reuse) and evaluate while another process profiles the parts; writes the search's two files."""
+    """Train (or reuse) and evaluate while another process profiles the parts."""
     mixed = _mixed_precision(network, request, workspace)
     kept = mixed.names if mixed else ()
     with phone.profiling(network.spec, network.policy, kept) as profiling:
@@ -100,8 +128,6 @@ def _learn(network: Network, request: DeployRequest, phone: PhoneWork, workspace
         profile = _wait(profiling, workspace)
     device_model = load_model(request.target.device_model) if request.target.device_model else None
     table = latency_table(network.spec, profile, request.target, device_model)
-    statistics.search.save(workspace.run / "statistics.npz")
-    table.save(workspace.run / "latency.json")
     return Learned(checkpoint, model, statistics, profile, table, device_model, mixed)
 
 
@@ -238,6 +264,7 @@ def result_lines(deployment: Deployment) -> list[str]:
         f"  against  {alone} {format_duration(single_ns)} ({single_ns / expected.value_ns:.2f}x), "
         f"mIoU {single.test.miou:.4f}; full network {format_duration(full_ns)} ({full_ns / expected.value_ns:.2f}x)",
         *readouts,
+        *(f"  input    {line}" for line in size_lines(deployment.sizes)),
         f"  checked  against eager PyTorch (outputs: {len(parity.outputs) if parity else 0}), on the phone "
         f"(images: {deployment.phone[0].samples}), "
         f"search {'proven optimal' if deployment.decision.winner.optimal else 'not proven optimal'}",
@@ -247,6 +274,19 @@ def result_lines(deployment: Deployment) -> list[str]:
         f"  report   {deployment.run / 'report.html'}",
         *[f"  warning  {text}" for text in manifest.warnings],
     ]
+
+
+def size_lines(offers: Sequence[SizeOffer]) -> list[str]:
+    """One a size: the best configuration there, by the latency table and on the search split."""
+    lines = []
+    for offer in offers:
+        best = "nothing meets the objective"
+        if offer.best:
+            exits = " > ".join(f"exit{e + 1}" for e in offer.best.configuration.exits)
+            best = f"{exits}, {format_duration(offer.best.latency_ns)} by parts, mIoU {offer.best.miou:.4f} on search"
+        mark = " (chosen)" if offer.chosen else ""
+        lines.append(f"{width_x_height(offer.size)}: {best}; full network {offer.full_miou:.4f}{mark}")
+    return lines
 
 
 def result_json(deployment: Deployment, workspace: Workspace) -> dict[str, object]:

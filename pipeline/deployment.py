@@ -12,9 +12,11 @@ from mobile_export.bundle import Bundle
 from mobile_export.manifest import MixedPrecision
 from pipeline.app_options import AppOptions
 from pipeline.checkpoint import Checkpoint
+from pipeline.data.source import Size
 from pipeline.deciding import Decision, Doubt, SplitStatistics
 from pipeline.exact_search.configuration import Candidate
 from pipeline.exact_search.objective import Objective
+from pipeline.input_sizes import SizeOffer
 from pipeline.latency_table import LatencyTable
 from pipeline.model import MultiExitModel
 from pipeline.network import Network, NetworkRequest
@@ -30,7 +32,8 @@ class DeployRequest:
     """One `deploy` as asked for; `options` are the resolved flags, as kept in config.toml.
 
     `promise`: what the certificate has to say, None where none is asked for; `store`: where measurements are kept;
-    `max_int8_drop`: mIoU that int8 may cost before layers stay in floating point, None for int8 throughout.
+    `max_int8_drop`: mIoU that int8 may cost before layers stay in floating point, None for int8 throughout; `sizes`:
+    further input sizes (height, width) to choose from.
     """
 
     target: Target
@@ -43,6 +46,7 @@ class DeployRequest:
     options: dict[str, object]
     store: str | None = None
     max_int8_drop: float | None = None
+    sizes: tuple[Size, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,3 +99,4 @@ class Deployment:
     phone: tuple[PhoneAgreement, ...]
     bundle: Bundle
     run: Path
+    sizes: tuple[SizeOffer, ...] = ()

@@ -15,3 +15,8 @@ def height_and_width(text: str, flag: str, example: str) -> tuple[int, int]:
     if not match:
         raise InputError(f"{flag} {text!r} is no size: write WIDTHxHEIGHT in pixels, as in {example}")
     return int(match[2]), int(match[1])
+
+
+def width_x_height(size: tuple[int, int]) -> str:
+    """(height, width) as users type it: (720, 1280) -> '1280x720'."""
+    return f"{size[1]}x{size[0]}"

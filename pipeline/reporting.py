@@ -23,6 +23,7 @@ from pipeline.exact_search.uncertainty import miou_interval
 from pipeline.exit_statistics import ExitStatistics, mean_iou
 from pipeline.fronts import ReadFront, every_front
 from pipeline.gallery import examples
+from pipeline.input_sizes import SizeOffer
 from pipeline.model import count_model
 from pipeline.partition import block_entry, finish_entry, head_entry
 from pipeline.profiling import PartProfile
@@ -56,6 +57,7 @@ from pipeline.run_report import (
     write_report,
 )
 from pipeline.run_report.candidate import Setting
+from pipeline.run_report.candidate import SizeOffer as SizeFacts
 from pipeline.run_report.record import ConstraintKind
 from pipeline.run_report.timing import PartKind
 from pipeline.workspace import Workspace
@@ -97,6 +99,7 @@ class _Facts:
             backbone=self.spec.backbone,
             input_size=self.spec.size,
             frame_size=d.request.app.frame,
+            sizes=tuple(map(_size_offer, d.sizes)),
             policy=network.policy,
             data=self._data(),
             exits=self.spec.exit_names,
@@ -310,6 +313,13 @@ def _choice(configuration: Configuration) -> Choice:
         heads=configuration.heads,
         thresholds=configuration.thresholds,
     )
+
+
+def _size_offer(offer: SizeOffer) -> SizeFacts:
+    best = None
+    if offer.best is not None:
+        best = Candidate(choice=_choice(offer.best.configuration), search=_score(offer.best, None))
+    return SizeFacts(size=offer.size, full_miou=offer.full_miou, best=best, chosen=offer.chosen)
 
 
 def _score(found: Found, statistics: ExitStatistics | None) -> Score:

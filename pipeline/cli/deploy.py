@@ -12,6 +12,7 @@ from pipeline.cli.network import (
     add_network_arguments,
     network_request,
     open_workspace,
+    parse_sizes,
     quiet_vendors,
 )
 from pipeline.exact_search.objective import add_objective_arguments, objective_from
@@ -30,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target_arguments(parser)
     add_network_arguments(parser)
     add_design_arguments(parser)
+    parser.add_argument(
+        "--sizes", metavar="WIDTHxHEIGHT,...", help="further input sizes: the best configuration of all is taken"
+    )
     add_objective_arguments(parser)
     add_promise_arguments(parser)
     add_mixed_precision_arguments(parser)
@@ -52,10 +56,13 @@ def handle(arguments: argparse.Namespace) -> int:
     app, max_int8_drop = app_options_from(arguments, target), max_int8_drop_from(arguments, target)
     quiet_vendors(arguments.verbose)
     request = network_request(arguments)
-    if app.frame and request.size:
+    sizes = parse_sizes(arguments.sizes)
+    if app.frame:
         from mobile_export.frame_size import whole_multiples
 
-        whole_multiples(app.frame, request.size)
+        for size in (request.size, *sizes):
+            if size:
+                whole_multiples(app.frame, size)
     from pipeline.cli.output import emit
     from pipeline.cli.parser import resolved_options, write_options
     from pipeline.deploying import result_json, result_lines
@@ -66,7 +73,7 @@ def handle(arguments: argparse.Namespace) -> int:
     write_options(options, workspace.run / "config.toml")
     asked = DeployRequest(
         target, request, objective, promise, app, arguments.device, arguments.require_device, options, arguments.store,
-        max_int8_drop,
+        max_int8_drop, sizes,
     )
     deployment = _deployed(asked, workspace, arguments)
     emit(result_json(deployment, workspace), result_lines(deployment), arguments.json)

@@ -24,9 +24,10 @@ def deploy_fleet(arguments: argparse.Namespace, targets: Sequence[Target]) -> in
     Raises:
         PipelineError: what stops all of them: bad options, data or checkpoint; no phone for any target.
     """
-    from pipeline.cli.network import network_request, open_workspace, quiet_vendors
+    from pipeline.cli.network import network_request, open_workspace, parse_sizes, quiet_vendors
 
     objective_from(arguments)
+    parse_sizes(arguments.sizes)
     promise, mixed = promise_from(arguments), _mixed(arguments, targets)
     for target in targets:
         app_options_from(arguments, target)

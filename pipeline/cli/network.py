@@ -59,7 +59,13 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     add_store_argument(group)
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
+def parse_sizes(text: str | None) -> tuple[tuple[int, int], ...]:
+    """'480x352,256x192' -> ((352, 480), (192, 256)). Raises: as `parse_size`."""
+    sizes = (parse_size(part, "--sizes") for part in comma_list(text or ""))
+    return tuple(size for size in sizes if size)
+
+
+def parse_size(text: str | None, flag: str = "--size") -> tuple[int, int] | None:
     """'480x352' -> (352, 480), that is (height, width).
 
     Raises:
@@ -67,10 +73,10 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """
     if text is None:
         return None
-    height, width = height_and_width(text, "--size", "256x256")
+    height, width = height_and_width(text, flag, "256x256")
     if not width or not height or width % 32 or height % 32:
         near = "x".join(str(max(32, round(side / 32) * 32)) for side in (width, height))
-        raise InputError(f"--size {text} must be multiples of 32, for example {near}")
+        raise InputError(f"{flag} {text} must be multiples of 32, for example {near}")
     return height, width
 
 

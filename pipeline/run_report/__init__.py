@@ -9,6 +9,7 @@ from pipeline.run_report.candidate import (
     MajorityGuess,
     Score,
     Sensitivity,
+    SizeOffer,
     Whole,
 )
 from pipeline.run_report.example import Example, ExampleStep
@@ -55,6 +56,7 @@ __all__ = [
     "SearchFacts",
     "Sensitivity",
     "ShippedFacts",
+    "SizeOffer",
     "StageTime",
     "TensorFacts",
     "Timing",

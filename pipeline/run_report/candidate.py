@@ -63,6 +63,18 @@ class Candidate(Row, frozen=True, kw_only=True):
                 )
 
 
+class SizeOffer(Row, frozen=True, kw_only=True):
+    """The best configuration at one input size (height, width), on the search split, and the full network's mIoU there.
+
+    `best` is None where nothing at this size meets the objective.
+    """
+
+    size: tuple[int, int]
+    full_miou: float
+    best: Candidate | None
+    chosen: bool
+
+
 class Whole(Row, frozen=True, kw_only=True):
     """An exported configuration timed whole: a path for each selected exit, same order as `Choice.exits`."""
 

@@ -20,6 +20,7 @@ from pipeline.run_report.candidate import (
     MajorityGuess,
     Sensitivity,
     Setting,
+    SizeOffer,
     Whole,
 )
 from pipeline.run_report.example import Example
@@ -107,6 +108,8 @@ class RunReport(Row, frozen=True, kw_only=True):
     """Of the network, (height, width) in pixels."""
     frame_size: tuple[int, int] | None = None
     """Of the camera's frame, where the graph resizes it."""
+    sizes: tuple[SizeOffer, ...] = ()
+    """Every input size that was offered, where there was more than one."""
     policy: str
     data: DataFacts
     exits: tuple[str, ...]

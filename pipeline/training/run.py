@@ -30,6 +30,7 @@ from pipeline.training.stages import (
     student_places,
 )
 from pipeline.training.state import load_state, read_progress
+from pipeline.training.unseen_taps import quiet_unseen_taps
 
 STATE = "stage1.safetensors"
 VERSION = 2
@@ -238,6 +239,7 @@ class _Training:
                 self._run(HeadStage(model, self.source, schedule, places), self.group(places), progress)
         if self.options.share:
             self._collect(model, groups)
+        quiet_unseen_taps(model)
         return model.eval().cpu()
 
     def _check_backbone(self) -> None:

@@ -131,6 +131,23 @@ def test_one_checkpoint_deploys_at_another_size(cpu: Ran, environment: dict[str,
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+def test_the_best_of_several_input_sizes_is_deployed(cpu: Ran, environment: dict[str, str], tmp_path: Path) -> None:
+    words = ("--checkpoint", str(cpu.run / "checkpoint"), "--max-drop", "20pp", "--sizes", "96x64,64x64")
+    ran = deployed(environment, tmp_path / "sizes", "pixel7-cpu", *words, "--setting", "budgeted")
+    offers = json.loads((ran.run / "report.json").read_text())["sizes"]
+    own = json.loads((cpu.run / "report.json").read_text())["input_size"]
+    assert [offer["size"] for offer in offers] == [own, [64, 96]]
+    best = [offer["best"]["search"] for offer in offers]
+    floor = offers[0]["full_miou"] - 0.2
+    assert all(score["miou"] >= floor - 1e-9 for score in best)
+    chosen = min(range(2), key=lambda n: best[n]["latency_ns"])
+    assert [offer["chosen"] for offer in offers] == [n == chosen for n in range(2)]
+    assert ran.result["input"]["size"] == offers[chosen]["size"] and ran.result["artifact"]["parity"]["passed"] is True
+    pipeline(environment, "run", str(ran.run / "deployment"), "--self-check")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_deployment_of_frames_resizes_them_in_the_graph(
     cpu: Ran, environment: dict[str, str], tmp_path: Path
 ) -> None:

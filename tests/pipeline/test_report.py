@@ -21,6 +21,7 @@ from pipeline.run_report import (
     Constraint,
     ParityCheck,
     RunReport,
+    SizeOffer,
     Timing,
     TimingSource,
     encode_labels,
@@ -38,7 +39,7 @@ from pipeline.run_report.page import page as html
 from pipeline.run_report.palette import DARK, LIGHT, Theme, class_colours
 from pipeline.run_report.pictures import confidence_colours, decode_labels, encode_confidence, regions
 from pipeline.run_report.tables import front_rows, promise
-from pipeline.run_report.wording import duration, percent, points, significant
+from pipeline.run_report.wording import configuration, duration, percent, points, significant
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -208,6 +209,20 @@ def test_conformal_risk_control_speaks_of_the_expectation(report: RunReport) -> 
     crc = msgspec.structs.replace(report.certificate, method="crc", delta=None, p_value=None)
     assert "at most 0.02 in expectation" in promise(crc)
     assert "plays no part" in words(html(changed(report, certificate=crc)))
+
+
+def test_every_input_size_is_told_with_what_it_offers(report: RunReport) -> None:
+    assert "Input sizes" not in words(html(report))
+    best = report.chosen.candidate
+    offers = (
+        SizeOffer(size=(96, 128), full_miou=0.4411, best=None, chosen=False),
+        SizeOffer(size=(192, 256), full_miou=0.5822, best=best, chosen=True),
+    )
+    told = words(html(changed(report, sizes=offers)))
+    assert "128 × 96 nothing meets the objective 44.1 %" in told
+    row = f"256 × 192 {configuration(best.choice, report.exits)} {duration(best.search.latency_ns)} predicted"
+    assert " ".join(row.split()) in told
+    assert " ".join(f"{percent(best.search.miou)} 58.2 %".split()) in told
 
 
 def test_quantisation_names_its_largest_loss(page: str) -> None:
