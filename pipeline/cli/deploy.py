@@ -60,9 +60,8 @@ def handle(arguments: argparse.Namespace) -> int:
     if app.frame:
         from mobile_export.frame_size import whole_multiples
 
-        for size in (request.size, *sizes):
-            if size:
-                whole_multiples(app.frame, size)
+        for size in filter(None, (request.size, *sizes)):
+            whole_multiples(app.frame, size)
     from pipeline.cli.output import emit
     from pipeline.cli.parser import resolved_options, write_options
     from pipeline.deploying import result_json, result_lines
