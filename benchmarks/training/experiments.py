@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -65,13 +65,21 @@ class Bench:
         return self.results / self.effort.name / f"{key}.json"
 
     def result(self, run: Run, seed: int) -> Result:
-        """Train and evaluate, or read what was found before."""
+        """Train and evaluate, or read what was found before, be it the same training by another name."""
         path = self.result_path(run, seed)
         if path.exists():
-            return msgspec.json.decode(path.read_bytes(), type=Result)
-        result = self._made(run, seed)
+            return _read(path)
+        result = self._by_another_name(run, seed) or self._made(run, seed)
         write_atomic(path, msgspec.json.encode(result))
         return result
+
+    def _by_another_name(self, run: Run, seed: int) -> Result | None:
+        for other in runs((run.output_stride,)):
+            path = self.result_path(other, seed)
+            same = replace(other, question=run.question, label=run.label) == run
+            if same and path.exists():
+                return msgspec.structs.replace(_read(path), question=run.question, label=run.label)
+        return None
 
     def _made(self, run: Run, seed: int) -> Result:
         effort, source = self.effort, self.source
@@ -104,6 +112,10 @@ class Bench:
             evaluate_policies(model, split, terminal_progress(), ignore=ignore, policies=self.policies)
             for split in (self.source.search, self.source.test)
         ]
+
+
+def _read(path: Path) -> Result:
+    return msgspec.json.decode(path.read_bytes(), type=Result)
 
 
 def _best_head(statistics: ExitStatistics, e: int) -> int:
