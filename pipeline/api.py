@@ -8,10 +8,21 @@ that the command line shows.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from device_profiler.errors import InputError
 from pipeline.api_calls import command
+from pipeline.api_options import (
+    DeployOptions,
+    File,
+    InputForm,
+    Preset,
+    ProfileOptions,
+    RiskMethod,
+    Setting,
+    Split,
+    TrainOptions,
+)
 from pipeline.api_results import (
     Deployed,
     DeployedFleet,
@@ -34,14 +45,6 @@ if TYPE_CHECKING:
     from pipeline.evaluation import EvaluationReport
     from pipeline.exact_search.configuration import Front
     from pipeline.health import Check
-
-File = str | Path
-Preset = Literal["smoke", "quick", "full"] | str
-"""One by name, or a file FILE.toml."""
-Setting = Literal["budgeted", "adaptive", "anytime"]
-RiskMethod = Literal["ltt", "crc"]
-InputForm = Literal["float32", "uint8"]
-Split = Literal["train", "search", "certify", "test"]
 
 
 def deploy(
@@ -95,47 +98,6 @@ def deploy(
     return Deployed(Path(result["run"]), manifest, _reused(result), "\n".join(emitted.lines))
 
 
-class DeployOptions(TypedDict, total=False):
-    """The keywords of `deploy`, for the function that passes them on."""
-
-    data: str | None
-    preset: Preset | None
-    backbone: str | None
-    size: str | None
-    sizes: Sequence[str]
-    checkpoint: File | None
-    heads: Sequence[str]
-    weights: File | None
-    policy: str | None
-    setting: Setting | None
-    max_latency: str | None
-    max_worst_latency: str | None
-    min_miou: float | None
-    max_drop: str | None
-    max_cost: float | None
-    max_worst_cost: float | None
-    deadline: Sequence[str]
-    max_exits: int | None
-    threshold_grid: int | None
-    time_limit: str | None
-    risk: float | None
-    delta: float | None
-    risk_method: RiskMethod | None
-    max_int8_drop: str | None
-    input: InputForm | None
-    frame: str | None
-    exit_margin: float | None
-    label_frames: int | None
-    device: str | None
-    require_device: bool
-    store: str | None
-    farm: str | None
-    credentials: File | None
-    run: File | None
-    config: File | None
-    verbose: bool
-
-
 def deploy_fleet(targets: Sequence[str], **options: Unpack[DeployOptions]) -> DeployedFleet:
     """A bundle for every target from one checkpoint (`deploy --fleet`), and their index by SoC.
 
@@ -151,23 +113,6 @@ def deploy_fleet(targets: Sequence[str], **options: Unpack[DeployOptions]) -> De
     reused = {name: tuple(Reuse(**row) for row in rows) for name, rows in result["reused"].items()}
     index = msgspec.convert(result, BundleIndex)
     return DeployedFleet(Path(result["run"]), index, comparison, pack, reused, "\n".join(emitted.lines))
-
-
-class TrainOptions(TypedDict, total=False):
-    """The keywords of `train`, for the function that passes them on."""
-
-    data: str | None
-    preset: Preset | None
-    backbone: str | None
-    size: str | None
-    checkpoint: File | None
-    heads: Sequence[str]
-    weights: File | None
-    policy: str | None
-    tensorboard: bool
-    run: File | None
-    config: File | None
-    verbose: bool
 
 
 def train(
@@ -224,29 +169,6 @@ def evaluate(
 ) -> "EvaluationReport":
     """Accuracy and multiply-adds of every exit and head; statistics.npz in the run folder."""
     return cast("EvaluationReport", command("evaluate", locals()).result)
-
-
-class ProfileOptions(TypedDict, total=False):
-    """The keywords of `profile`, for the functions that pass them on."""
-
-    data: str | None
-    preset: Preset | None
-    backbone: str | None
-    size: str | None
-    checkpoint: File | None
-    heads: Sequence[str]
-    weights: File | None
-    policy: str | None
-    device: str | None
-    require_device: bool
-    tool: str | None
-    allow_fallback: bool
-    store: str | None
-    farm: str | None
-    credentials: File | None
-    run: File | None
-    config: File | None
-    verbose: bool
 
 
 def profile(

@@ -40,10 +40,12 @@ def test_every_flag_has_a_keyword(verb: str) -> None:
     assert set(inspect.signature(getattr(api, verb)).parameters) == options(verb) - STANDS_FOR.get(verb, set())
 
 
-@pytest.mark.parametrize(("function", "options"), [("profile", "ProfileOptions"), ("deploy", "DeployOptions")])
+@pytest.mark.parametrize(
+    ("function", "options"), [("profile", "ProfileOptions"), ("deploy", "DeployOptions"), ("train", "TrainOptions")]
+)
 def test_what_is_passed_on_has_its_types(function: str, options: str) -> None:
     keywords = dict(inspect.signature(getattr(api, function)).parameters)
-    del keywords["target"]
+    keywords.pop("target", None)
     assert {name: given.annotation for name, given in keywords.items()} == get_type_hints(getattr(api, options))
 
 
