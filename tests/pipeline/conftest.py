@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
 
+    from pipeline.run_report import RunReport
+
 
 @pytest.fixture
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -16,6 +18,24 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def report() -> "RunReport":
+    """What a run reports."""
+    from report_factory import make_report
+
+    return make_report()
+
+
+@pytest.fixture(scope="module")
+def page(report: "RunReport", tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The HTML of its page, as written."""
+    from pipeline.run_report import render
+
+    destination = tmp_path_factory.mktemp("page") / "report.html"
+    render(report, destination)
+    return destination.read_text()
 
 
 @pytest.fixture(scope="module")  # longer than a file, its event loop would stand in the way of others' tests

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, product
 
+import msgspec
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -367,6 +368,11 @@ def search_for(setting: str) -> Found:
     chosen = cheapest(multiple, floor) if setting == "adaptive" else strongest
     count = len(singles) + len(multiple)
     return Found(test, reference, singles, strongest, chosen, fronts, deadlines, count)
+
+
+def changed(report: RunReport, **fields: object) -> RunReport:
+    """The same report with other fields."""
+    return msgspec.structs.replace(report, **fields)
 
 
 @cache

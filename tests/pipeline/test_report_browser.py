@@ -4,16 +4,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext
 from report_browser import drawn, opened
-from report_factory import MAP_SIDE, make_report, pictures
+from report_factory import MAP_SIDE, pictures
 
 from pipeline.run_report import RunReport, render
 from pipeline.run_report.figures import full_path
 from pipeline.run_report.wording import configuration
-
-
-@pytest.fixture(scope="module")
-def report() -> RunReport:
-    return make_report()
 
 
 @pytest.fixture(scope="module")
