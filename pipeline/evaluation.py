@@ -107,7 +107,7 @@ def to_images(images: NDArray[np.uint8]) -> Tensor:
 def check_split(spec: ModelSpec, split: Split) -> None:
     """Raises InputError where the split is empty or its images are not of the network's size."""
     if not len(split):
-        raise InputError(f"the split {split.name} has no images")
+        raise InputError(f"the split {split.name} has no images: choose another (--split), or add some to the data")
     if split.masks.shape[1:] != spec.size:
         raise InputError(f"images of size {split.masks.shape[1:]} given, the network takes {spec.size}")
 

@@ -178,14 +178,15 @@ def _check_schedule(schedule: TrainingSchedule, options: RunOptions, engine: Eng
     method = schedule.method
     if (options.group_size or options.share) and not method.independent:
         raise InputError("groups of heads need independent heads: choose a method with independent heads")
-    if method.temperature <= 0 or method.accumulate < 1:
-        raise InputError(
-            f"temperature {method.temperature:g} and accumulate {method.accumulate} must be above 0 and at least 1"
-        )
+    if method.temperature <= 0:
+        raise InputError(f"temperature {method.temperature:g} must be above 0; 1 leaves the teacher's answers alone")
+    if method.accumulate < 1:
+        raise InputError(f"accumulate {method.accumulate} must be at least 1; 1 makes a step of every batch")
     for stage in (schedule.exit_dropout, schedule.distillation):
         if stage.batch % engine.processes:
             raise InputError(
-                f"a batch of {stage.batch} images can't be shared by {engine.processes} processes: give a multiple"
+                f"a batch of {stage.batch} images can't be shared by {engine.processes} processes: give a multiple in "
+                "a preset file (--preset FILE.toml)"
             )
 
 

@@ -272,6 +272,7 @@ def test_data_of_another_size_or_with_other_classes_is_refused(
     [
         ({"independent": False}, RunOptions(group_size=2), "need independent heads"),
         ({"temperature": 0.0}, RunOptions(), "temperature 0"),
+        ({"accumulate": 0}, RunOptions(), "accumulate 0"),
         ({"precision": "fp16"}, RunOptions(), "fp16 needs a GPU"),
     ],
 )
