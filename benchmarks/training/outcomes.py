@@ -2,7 +2,7 @@
 
 import msgspec
 import numpy as np
-from plans import SINGLE
+from plans import CHOSEN, SINGLE
 
 FIRST_POLICY = "mean"
 """The policy that tables of trainings are told by."""
@@ -72,7 +72,7 @@ def table_of(results: list[Result]) -> str:
         ]
         for label in dict.fromkeys(row.label for row in rows):
             lines.append(_row(label, [row for row in rows if row.label == label]))
-    return "\n".join([*lines, "", goal_table(results), policy_table(results)])
+    return "\n".join([*lines, "", paired_table(results), goal_table(results), policy_table(results)])
 
 
 def _row(label: str, of_label: list[Result]) -> str:
@@ -84,6 +84,25 @@ def _row(label: str, of_label: list[Result]) -> str:
         _spread([c.times_cheaper for c in chosen], "x"),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def paired_table(results: list[Result]) -> str:
+    """Markdown: every answer to a question against the chosen one of the same seed, in points of mIoU at each exit."""
+    lines = ["### against the answer that was chosen, seed by seed\n"]
+    for question in dict.fromkeys(r.question for r in results):
+        chosen = {r.seed: r for r in results if r.question == question and r.label in CHOSEN}
+        rows = [r for r in results if r.question == question and r.label not in CHOSEN and r.seed in chosen]
+        if not rows:
+            continue
+        exits = len(rows[0].exits_miou)
+        heading = f"| | seeds | {' | '.join(f'exit{e + 1}' for e in range(exits))} |"
+        lines += [f"#### {question}\n", heading, "|" + "---|" * (exits + 2)]
+        for label in dict.fromkeys(r.label for r in rows):
+            gaps = [np.subtract(r.exits_miou, chosen[r.seed].exits_miou) for r in rows if r.label == label]
+            cells = [label, str(len(gaps)), *[_spread(column) for column in 100 * np.transpose(gaps)]]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def policy_table(results: list[Result]) -> str:

@@ -65,6 +65,10 @@ MESS = TrainingMethod(scheme="round-robin", variant="filtered-ce")
 SINGLE = "single exit for the whole time"
 """The run that the goals are counted against."""
 
+END_TO_END, LEARNS_ON, REUSED = "end to end, all exits", "none, the full network's head learns on", "reused"
+CHOSEN = frozenset({END_TO_END, LEARNS_ON, REUSED, "0.5", "1"})
+"""Per question, the label of the default: what the others are subtracted from, seed by seed."""
+
 BACKWARD = 2
 """Work of a backward pass in forward passes: one for the inputs' gradient, one for the weights'."""
 
@@ -99,7 +103,7 @@ def runs(output_strides: tuple[int, ...]) -> list[Run]:
 
 
 _VARIANTS: tuple[tuple[str, Variant], ...] = (
-    ("none, the full network's head learns on", "labels"),
+    (LEARNS_ON, "labels"),
     ("none", "none"),
     ("KD", "kd"),
     ("filtered CE", "filtered-ce"),
@@ -112,7 +116,7 @@ def _one_form() -> list[Run]:
     schemes = [
         Run("stage 1", "exit-dropout (a), round robin", MESS),
         Run("stage 1", "exit-dropout (b), divisors", _varied(scheme="divisors")),
-        Run("stage 1", "end to end, all exits", _varied(scheme="end-to-end")),
+        Run("stage 1", END_TO_END, _varied(scheme="end-to-end")),
         Run("stage 1", "single exit, then frozen", _varied(scheme="last-exit")),
         Run("stage 1", SINGLE, _varied(scheme="last-exit"), same_work=True),
     ]
@@ -124,7 +128,7 @@ def _one_form() -> list[Run]:
     weights = [Run("alpha", f"{alpha:g}", MESS, alpha) for alpha in (0.25, 0.5, 0.75)]
     temperatures = [Run("temperature", f"{t:g}", _varied(temperature=t)) for t in (1.0, 2.0, 4.0)]
     heads = [
-        Run("heads of stage 1", "reused", MESS),
+        Run("heads of stage 1", REUSED, MESS),
         Run("heads of stage 1", "started anew", _varied(fresh_heads=True)),
     ]
     return [*schemes, *variants, *taught, *weights, *temperatures, *heads]
