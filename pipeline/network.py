@@ -1,7 +1,8 @@
 """From what a user asks for to data and network: the source, the structure, the trained checkpoint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from device_profiler.errors import InputError
@@ -9,7 +10,7 @@ from pipeline.backbones import native_stride
 from pipeline.checkpoint import Checkpoint, load_model, open_checkpoint
 from pipeline.data import DataSource, load_source
 from pipeline.data.source import Size, SplitName
-from pipeline.evaluation import evaluate
+from pipeline.evaluation import evaluate, evaluate_policies
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import ModelSpec, MultiExitModel, design_model
 from pipeline.policy import DEFAULT_POLICY, parse_policy
@@ -142,6 +143,25 @@ def float_statistics(
     return kept_statistics(network, checkpoint, split, workspace, here)
 
 
+def policy_statistics(
+    networks: Sequence[Network], checkpoint: Checkpoint, model: MultiExitModel, split: SplitName, workspace: Workspace
+) -> list[ExitStatistics]:
+    """As `float_statistics`, of one network under several policies: what is not in the cache takes one pass."""
+    source = networks[0].source
+    lacking = [one.policy for one in networks if not _statistics_path(one, checkpoint, split, workspace).exists()]
+
+    @cache
+    def computed() -> dict[str, ExitStatistics]:
+        ignore = source.classes.ignore
+        found = evaluate_policies(model, source.split(split), workspace.progress, ignore=ignore, policies=lacking)
+        return dict(zip(lacking, found, strict=True))
+
+    return [
+        kept_statistics(one, checkpoint, split, workspace, lambda policy=one.policy: computed()[policy])  # type: ignore[misc]
+        for one in networks
+    ]
+
+
 def kept_statistics(
     network: Network, checkpoint: Checkpoint, split: SplitName, workspace: Workspace,
     compute: Callable[[], ExitStatistics], agreed: Callable[[bool], bool] = bool,
@@ -150,8 +170,7 @@ def kept_statistics(
 
     `agreed`: from whether they are in this cache to whether they need not be computed.
     """
-    key = content_key("fp32", checkpoint.description.weights_sha256, network.source.fingerprint, split, network.policy)
-    path = workspace.kept("statistics", key) / "statistics.npz"
+    path = _statistics_path(network, checkpoint, split, workspace)
     if agreed(path.exists()):
         workspace.note_reuse("evaluation", f"statistics of the {split} split")
         return ExitStatistics.load(path)
@@ -159,6 +178,12 @@ def kept_statistics(
         statistics = compute()
     statistics.save(path)
     return statistics
+
+
+def _statistics_path(network: Network, checkpoint: Checkpoint, split: SplitName, workspace: Workspace) -> Path:
+    weights = checkpoint.description.weights_sha256
+    key = content_key("fp32", weights, network.source.fingerprint, split, network.policy)
+    return workspace.kept("statistics", key) / "statistics.npz"
 
 
 def trained_model(checkpoint: Checkpoint) -> MultiExitModel:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import msgspec
 import numpy as np
@@ -44,6 +43,7 @@ from pipeline.progress import SilentProgress
 from pipeline.quantized import calibration_images
 from pipeline.shipping import chain_inputs
 
+Arrays = tuple[NDArray[np.generic], ...]
 IMAGES = 32
 FORMS = (
     "executorch:fp32:.pte",
@@ -105,7 +105,7 @@ class Case:
     masks: tuple[NDArray[np.uint8], ...]
     samples: Samples
     eager: tuple[CascadeResult, ...]
-    calibration: dict[str, list[tuple[NDArray[np.float32], ...]]]
+    calibration: dict[str, list[Arrays]]
     classes: int
     ignore: int
 
@@ -208,7 +208,7 @@ def _images(split: Split, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
     return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
 
 
-def _eager(plan: CascadePlan, chain: dict[str, tuple[tuple[NDArray, ...], tuple[NDArray, ...]]]) -> CascadeResult:
+def _eager(plan: CascadePlan, chain: dict[str, tuple[Arrays, Arrays]]) -> CascadeResult:
     """The cascade's answer by eager PyTorch, with the confidences of every stage, also those behind its exit."""
     confidences = tuple(float(chain[stage][1][2][0]) for stage in plan.stages[:-1])
     passing = [n for n, value in enumerate(confidences) if np.float32(value) >= np.float32(plan.thresholds[n])]
@@ -219,8 +219,8 @@ def _eager(plan: CascadePlan, chain: dict[str, tuple[tuple[NDArray, ...], tuple[
 
 def measure(case: Case, form: str, eager_miou: float, separate: bool) -> Row:
     """Export in one form, check every entry, run the cascade on every image."""
-    runtime, precision, ending = form.split(":")
-    assert precision in get_args(Precision)
+    runtime, stated, ending = form.split(":")
+    precision = msgspec.convert(stated, Precision)
     folder = cache_folder("benchmarks", "parity", form.replace(":", "-"))
     begun = time.monotonic()
     artifact = _export(case, case.programs, runtime, precision, folder / f"model{ending}")
@@ -262,7 +262,7 @@ def _separate(case: Case, runtime: str, precision: Precision, ending: str, folde
 
 
 def _least(outputs: Sequence[OutputParity], field: str) -> float:
-    return min(value for row in outputs if (value := getattr(row, field)) is not None)
+    return float(min(value for row in outputs if (value := getattr(row, field)) is not None))
 
 
 def _near(plan: CascadePlan, result: CascadeResult, error: float) -> bool:

@@ -104,8 +104,8 @@ def farm(phones: int) -> Iterator[Processes]:
                          str(PHONES_A_HOST), str(JOB_S)]
                 logs.append(Path(folder) / f"host{number}")
                 started.append(_start(words, logs[-1]))
-            for one in logs:
-                _said(one, "offering", PHONES_A_HOST)
+            for path in logs:
+                _said(path, "offering", PHONES_A_HOST)
             processes = [psutil.Process(one.pid) for one in started]
             yield Processes(address, processes[0], tuple(processes[1:]))
         finally:
@@ -161,11 +161,13 @@ def run_case(jobs: int, phones: int) -> Case:
         after = [cpu_s(scheduler), sum(map(cpu_s, processes.hosts)), cpu_s(client)]
         del futures
         time.sleep(3)
-        cpu = [1e3 * (end - start) / jobs for start, end in zip(before, after, strict=True)]
+        of_scheduler, of_hosts, of_client = (
+            1e3 * (end - start) / jobs for start, end in zip(before, after, strict=True)
+        )
         return Case(
-            jobs, phones, JOB_S, submitted, wall, jobs * JOB_S / phones, 1e3 * (wall * phones / jobs - JOB_S), *cpu,
-            memory, peaks[0], memory_mb(scheduler), peaks[1], peaks[2], min(done.values()), max(done.values()),
-            os.getloadavg()[0],
+            jobs, phones, JOB_S, submitted, wall, jobs * JOB_S / phones, 1e3 * (wall * phones / jobs - JOB_S),
+            of_scheduler, of_hosts, of_client, memory, peaks[0], memory_mb(scheduler), peaks[1], peaks[2],
+            min(done.values()), max(done.values()), os.getloadavg()[0],
         )
 
 

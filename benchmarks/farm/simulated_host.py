@@ -6,6 +6,7 @@
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 
 from pipeline.farm import host, unit
 from pipeline.farm.address import LOOPBACK, parse_address
@@ -26,8 +27,11 @@ def main(scheduler: str, name: str, phones: int, seconds: float) -> None:
             time.sleep(seconds)
         return JobEnd("done", host, phone)
 
-    host.look = lambda wanted, busy: [offer for offer in offers if offer.phone not in busy]
-    unit.do_job = timer
+    def seen(wanted: Sequence[str], busy: frozenset[str]) -> list[Offer]:
+        return [offer for offer in offers if offer.phone not in busy]
+
+    for module, name_there, stand_in in ((host, "look", seen), (unit, "do_job", timer)):
+        setattr(module, name_there, stand_in)
     joining = Joining(parse_address(scheduler), LOOPBACK, None, name, None)
     asyncio.run(host.Host(joining, (), lambda line: print(line, file=sys.stderr, flush=True)).serve())
 

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 from networks import BACKBONES, prefixes
 
-from device_profiler.device import open_device
+from device_profiler.device import Device, open_device
 from device_profiler.errors import VerificationError
 from device_profiler.files import write_atomic
 from device_profiler.protocol import measure_calls, protocol_version
-from device_profiler.targets import find_target
+from device_profiler.targets import Target, find_target
 from device_profiler.workload import Call, Operator, Workload
 from mobile_export.export_worker import export_in_worker
 
@@ -68,7 +68,7 @@ def main() -> None:
                 print(f"{name} {size}", flush=True)
 
 
-def measure(name, size, device, target) -> MeasuredNetwork:
+def measure(name: str, size: int, device: Device, target: Target) -> MeasuredNetwork:
     """Export all prefixes of one network into one file and time each."""
     programs = list(prefixes(name, size))
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +78,8 @@ def measure(name, size, device, target) -> MeasuredNetwork:
         works = [Workload(f"{name} {size} {p.name}", Call(p.name, (image,)), artifact.entry(p.name).operators)
                  for p in programs]
         measured = [taken.measurement.median_ns for taken in measure_calls(device, target, file, works)]
-    taken, before = [], ()
+    taken: list[MeasuredPrefix] = []
+    before: tuple[Operator, ...] = ()
     for work, ns in zip(works, measured, strict=True):
         if work.operators[: len(before)] != before:
             raise VerificationError(f"{work.key} does not begin with the operators of the prefix before it")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Any
 
 import torch
 import torchvision
@@ -23,20 +24,20 @@ class Prefix(nn.Module):
         return (self.blocks(image),)
 
 
-def _resnet(net: nn.Module) -> list[nn.Module]:
+def _resnet(net: Any) -> list[nn.Module]:
     stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
     return [stem, *net.layer1, *net.layer2, *net.layer3, *net.layer4]
 
 
-def _regnet(net: nn.Module) -> list[nn.Module]:
+def _regnet(net: Any) -> list[nn.Module]:
     return [net.stem, *(block for stage in net.trunk_output for block in stage)]
 
 
-def _features(net: nn.Module) -> list[nn.Module]:
+def _features(net: Any) -> list[nn.Module]:
     return list(net.features)
 
 
-def _layers(net: nn.Module) -> list[nn.Module]:
+def _layers(net: Any) -> list[nn.Module]:
     return [nn.Sequential(*islice(net.layers, 0, 8)), *islice(net.layers, 8, None)]
 
 

@@ -104,6 +104,7 @@ def main() -> None:
             file = Path(folder, "file")
             file.write_bytes(random.Random(0).randbytes(SIZE))
             with connect(phone.address) as direct, connect(f"adb-server:{phone.address}") as server:
+                assert isinstance(direct, VerifiedTransport) and isinstance(server, VerifiedTransport)
                 timed = []
                 for action in (transfer, push, adbutils_own, command):
                     pairs = [(seconds(action, direct, file), seconds(action, server, file)) for _ in range(ROUNDS)]

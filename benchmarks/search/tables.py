@@ -57,4 +57,4 @@ def with_head_cost(
 
 
 def _logistic(values: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-values))
+    return np.asarray(1 / (1 + np.exp(-values)))

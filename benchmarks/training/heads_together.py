@@ -1,6 +1,6 @@
 """What training heads together saves: stage 2 of G heads against one by one, and against its own parts.
 
-Run: python benchmarks/training/heads_together.py [--heads mobile] [--steps 3] [--size 192x256]. CPU seconds of this
+Run: python benchmarks/training/heads_together.py [--heads fcn-r?,...] [--steps 3] [--size 192x256]. CPU seconds of this
 process (one thread), so that other load does not count. Writes results/heads_together.json.
 """
 
@@ -45,7 +45,7 @@ class Figures(msgspec.Struct, frozen=True):
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--heads", default="mobile")
+    parser.add_argument("--heads", default="fcn-r?,deeplab-r?,lraspp-r?,dsaspp-r?", help="16 at each exit")
     parser.add_argument("--exits", type=int, default=6)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--sampled", type=int, default=8, help="heads trained one by one; the rest is scaled up")
@@ -61,9 +61,9 @@ def main() -> None:
 def measure(size: tuple[int, int], heads: Sequence[str], exits: int, steps: int, sampled: int) -> Figures:
     """Time every form on the same random batch; `own_work` is a head alone on features that are there already."""
     spec = design_model(CLASSES, size, exits=exits, heads=heads)
-    model = build_model(spec).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build_model(spec).to(memory_format=torch.channels_last)
     source, batch = _source(size), _batch(size)
-    places = student_places(spec)
+    places = student_places(spec, TrainingMethod())
     together = _cpu(_step(HeadStage(model, source, _schedule(), places), batch), steps)
     forward = _cpu(lambda: _forward(model, batch[0]), steps)
     own = _own_work(model, source, batch, places, steps)

@@ -21,7 +21,7 @@ def seconds(side: int, batch: int, steps: int) -> list[float]:
     spec = design_model(
         tuple("abcde"), (side, side), backbone="efficientnet_lite0", output_stride=16, exits=3, heads=heads
     )
-    model = build_model(spec).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model = build_model(spec).to(memory_format=torch.channels_last).train()
     images = torch.randn(batch, 3, side, side).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters())
     spent = [0.0, 0.0]

@@ -81,15 +81,14 @@ def _evaluated(
     Raises:
         PipelineError: what stopped a host of the farm, as if it had happened here.
     """
-    from pipeline.network import float_statistics, kept_statistics
-
-    def here(network: "Network") -> "ExitStatistics":
-        assert network.checkpoint is not None
-        return float_statistics(network, network.checkpoint, model, arguments.split, workspace)
+    from pipeline.network import kept_statistics, policy_statistics
 
     if not arguments.farm:
-        evaluated = here if processes() == 1 else _launched(model, arguments, workspace)
-        return [evaluated(network) for network in networks]
+        if processes() > 1:
+            return list(map(_launched(model, arguments, workspace), networks))
+        checkpoint = networks[0].checkpoint
+        assert checkpoint is not None
+        return policy_statistics(networks, checkpoint, model, arguments.split, workspace)
     from pipeline.cli.farm_place import open_farm
 
     with open_farm(arguments.farm, arguments.credentials) as farm:

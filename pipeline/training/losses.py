@@ -38,7 +38,12 @@ def at_labels(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Weighted cross entropy of logits [B, C, h, w], enlarged to the labels [B, H, W]; mean over the valid pixels."""
+    """Weighted cross entropy of logits [B, C, h, w], enlarged to the labels [B, H, W]; mean over the valid pixels.
+
+    Without a valid pixel nothing is to be learned: 0, with gradients of 0.
+    """
+    if not (labels != IGNORED).any():
+        return logits.sum() * 0.0
     return functional.cross_entropy(at_labels(logits, labels), labels, weight=weights, ignore_index=IGNORED)
 
 

@@ -175,13 +175,19 @@ def _check_match(spec: ModelSpec, source: DataSource) -> None:
 
 
 def _check_schedule(schedule: TrainingSchedule, options: RunOptions, engine: Engine) -> None:
-    method = schedule.method
+    """Raises InputError for what a preset file may still say, and for what only Python can say."""
+    method, (low, high) = schedule.method, schedule.scale
+    try:
+        msgspec.convert(msgspec.to_builtins(schedule), TrainingSchedule)
+    except msgspec.ValidationError as error:
+        raise InputError(f"the training's schedule: {error}") from None
+    if low > high:
+        raise InputError(f"scale [{low:g}, {high:g}] must rise: the least enlargement first, as in [0.7, 1.8]")
+    if method.scheme != "none" and not schedule.exit_dropout.steps:
+        raise InputError("exit_dropout.steps 0 trains no backbone: give at least 1, or scheme = \"none\" to keep the "
+                         "weights as given")
     if (options.group_size or options.share) and not method.independent:
         raise InputError("groups of heads need independent heads: choose a method with independent heads")
-    if method.temperature <= 0:
-        raise InputError(f"temperature {method.temperature:g} must be above 0; 1 leaves the teacher's answers alone")
-    if method.accumulate < 1:
-        raise InputError(f"accumulate {method.accumulate} must be at least 1; 1 makes a step of every batch")
     for stage in (schedule.exit_dropout, schedule.distillation):
         if stage.batch % engine.processes:
             raise InputError(

@@ -1,8 +1,9 @@
 """How long, how hard and by which method to train: everything a user may turn, as data. No torch here."""
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
+from msgspec import Meta
 
 Scheme = Literal["round-robin", "divisors", "end-to-end", "last-exit", "none"]
 """What stage 1 trains the backbone with: the last exit and, by step, one early exit in turn (`round-robin`, MESS),
@@ -16,6 +17,13 @@ own head learns on beside the others, on the frozen backbone, where stage 1 trai
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+Count = Annotated[int, Meta(ge=1)]
+Steps = Annotated[int, Meta(ge=0)]
+Above = Annotated[float, Meta(gt=0)]
+AtLeastZero = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+"""What a preset file is held against; a schedule made in Python is checked when it is trained."""
+
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
@@ -26,12 +34,12 @@ class StageSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Losses are taken on every `loss_stride`-th pixel of the enlarged logits, in both directions.
     """
 
-    steps: int
-    batch: int
-    head_rate: float
-    backbone_rate: float = 0.0
-    warmup: int = 10
-    loss_stride: int = 1
+    steps: Steps
+    batch: Count
+    head_rate: Above
+    backbone_rate: AtLeastZero = 0.0
+    warmup: Steps = 10
+    loss_stride: Count = 1
 
 
 class TrainingMethod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,15 +47,16 @@ class TrainingMethod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `temperature` softens both distributions of the divergence. `fresh_heads`: stage 2 starts every head anew instead of
     going on with those of stage 1. `independent`: every head has random numbers and a gradient bound of its own, so
-    that training any subset of the heads gives each the same weights. A step takes `accumulate` batches.
+    that training any subset with the heads of stage 1 in it gives each the same weights. A step takes `accumulate`
+    batches.
     """
 
     scheme: Scheme = "end-to-end"
     variant: Variant = "labels"
-    temperature: float = 1.0
+    temperature: Above = 1.0
     fresh_heads: bool = False
     independent: bool = True
-    accumulate: int = 1
+    accumulate: Count = 1
     precision: Precision = "fp32"
 
     @property
@@ -66,12 +75,12 @@ class TrainingSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     exit_dropout: StageSchedule
     distillation: StageSchedule
-    weight_decay: float = 0.01
-    scale: tuple[float, float] = (0.7, 1.8)
-    photometric: float = 0.3
-    class_weight_power: float = 0.5
-    distillation_alpha: float = 0.5
+    weight_decay: AtLeastZero = 0.01
+    scale: tuple[Above, Above] = (0.7, 1.8)
+    photometric: Share = 0.3
+    class_weight_power: AtLeastZero = 0.5
+    distillation_alpha: Share = 0.5
     seed: int = 0
     pretrained: bool = True
-    save_every: int = 25
+    save_every: Count = 25
     method: TrainingMethod = TrainingMethod()

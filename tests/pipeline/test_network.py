@@ -10,6 +10,7 @@ from killed_training import tiny_source, tiny_spec
 from device_profiler.errors import InputError
 from pipeline.__main__ import run
 from pipeline.checkpoint import load_model, open_checkpoint, save_checkpoint
+from pipeline.evaluation import evaluate_policies
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import build_model
 from pipeline.network import NetworkRequest, prepare_network
@@ -47,6 +48,23 @@ def test_evaluate_takes_a_checkpoint_at_another_size_and_under_several_policies(
     assert macs[1] == pytest.approx(4 * macs[0], rel=0.02)
     policies = {path.name: ExitStatistics.load(path).policy for path in (tmp_path / "64x32").glob("*.npz")}
     assert policies == {"statistics.npz": "mean", "statistics-patch-0.05.npz": "patch:0.05"}
+
+
+def test_several_policies_take_one_pass_and_those_that_are_kept_none(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[list[str]] = []
+
+    def counted(*arguments: object, **options: object) -> object:
+        passes.append(list(options["policies"]))  # type: ignore[call-overload]
+        return evaluate_policies(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("pipeline.network.evaluate_policies", counted)
+    words = ["evaluate", "--checkpoint", str(checkpoint), "--data", "shapes", "--preset", "smoke", "--size", "32x32"]
+    for asked in (("median",), ("median", "margin", "entropy")):
+        policies = [word for policy in asked for word in ("--policy", policy)]
+        run([*words, *policies, "--run", str(tmp_path / "run")])
+    assert passes == [["median"], ["margin", "entropy"]]
 
 
 def _request(tmp_path: Path, **change: object) -> NetworkRequest:

@@ -271,8 +271,8 @@ def test_data_of_another_size_or_with_other_classes_is_refused(
     ("change", "options", "message"),
     [
         ({"independent": False}, RunOptions(group_size=2), "need independent heads"),
-        ({"temperature": 0.0}, RunOptions(), "temperature 0"),
-        ({"accumulate": 0}, RunOptions(), "accumulate 0"),
+        ({"temperature": 0.0}, RunOptions(), "method.temperature"),
+        ({"accumulate": 0}, RunOptions(), "method.accumulate"),
         ({"precision": "fp16"}, RunOptions(), "fp16 needs a GPU"),
     ],
 )
@@ -283,6 +283,22 @@ def test_a_method_that_contradicts_itself_is_refused(
         pytest.skip("fp16 is offered here")
     with pytest.raises(InputError, match=message):
         train(spec, source, with_method(**change), tmp_path, SilentProgress(), options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scale": (1.5, 0.7)}, "must rise"),
+        ({"save_every": 0}, "save_every"),
+        ({"exit_dropout": msgspec.structs.replace(SCHEDULE.exit_dropout, steps=0)}, "trains no backbone"),
+        ({"distillation": msgspec.structs.replace(SCHEDULE.distillation, steps=-1)}, "distillation.steps"),
+    ],
+)
+def test_a_schedule_that_can_not_be_followed_is_refused(
+    spec: ModelSpec, source: DataSource, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        train(spec, source, msgspec.structs.replace(SCHEDULE, **change), tmp_path, SilentProgress())
 
 
 def _batch(source: DataSource) -> tuple[torch.Tensor, torch.Tensor]:

@@ -71,6 +71,13 @@ def test_a_batch_without_any_label_has_a_finite_distillation_loss() -> None:
     assert torch.isfinite(Teacher(_logits(0), empty, torch.ones(3), alpha=0.5).loss(_logits(1)))
 
 
+def test_a_batch_without_any_label_teaches_nothing_in_stage_1() -> None:
+    logits = _logits(1).requires_grad_()
+    loss = segmentation_loss(logits, torch.full((2, 8, 8), IGNORED), torch.ones(3))
+    loss.backward()
+    assert loss == 0 and logits.grad is not None and not logits.grad.any()
+
+
 def test_thinned_labels_are_every_nth_and_mark_the_ignored() -> None:
     labels = torch.arange(64).reshape(1, 8, 8)
     assert thin_labels(labels, ignore=18, stride=4).tolist() == [[[IGNORED, 22], [50, 54]]]

@@ -59,6 +59,8 @@ def test_a_preset_of_ones_own_changes_what_it_names(tmp_path: Path) -> None:
         ("exits = 'three'", r"mine\.toml: Expected `int`"),
         ("exit = 3", "unknown field `exit`.*a preset has name, data"),
         ("[training.method]\nvariant = 'all'", "Invalid enum value 'all'"),
+        ("[training.exit_dropout]\nbatch = 0", r"Expected `int` >= 1 - at `\$\.training\.exit_dropout\.batch`"),
+        ("[training]\nscale = [0, 1]", r"Expected `float` > 0.0 - at `\$\.training\.scale"),
         ("base = 'turbo'", "base = 'turbo'; choose one of smoke"),
         ("exits =", "is no valid TOML"),
     ],
