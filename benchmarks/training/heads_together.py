@@ -62,13 +62,13 @@ def measure(size: tuple[int, int], heads: Sequence[str], exits: int, steps: int,
     """Time every form on the same random batch; `own_work` is a head alone on features that are there already."""
     spec = design_model(CLASSES, size, exits=exits, heads=heads)
     model = build_model(spec).to(memory_format=torch.channels_last)
-    source, batch = _source(size), _batch(size)
+    source, batch = source_of(size), batch_of(size)
     places = student_places(spec, TrainingMethod())
-    together = _cpu(_step(HeadStage(model, source, _schedule(), places), batch), steps)
+    together = _cpu(one_step(HeadStage(model, source, schedule_of(), places), batch), steps)
     forward = _cpu(lambda: _forward(model, batch[0]), steps)
     own = _own_work(model, source, batch, places, steps)
     few = places[:: max(1, len(places) // sampled)]
-    alone = sum(_cpu(_step(HeadStage(model, source, _schedule(), [place]), batch), steps) for place in few)
+    alone = sum(_cpu(one_step(HeadStage(model, source, schedule_of(), [place]), batch), steps) for place in few)
     one_by_one = alone * len(places) / len(few)
     return Figures(
         spec.backbone, len(places), size, SCHEDULE.batch, together, forward, own, one_by_one,
@@ -76,23 +76,23 @@ def measure(size: tuple[int, int], heads: Sequence[str], exits: int, steps: int,
     )
 
 
-def _schedule() -> TrainingSchedule:
+def schedule_of() -> TrainingSchedule:
     return TrainingSchedule(SCHEDULE, SCHEDULE, method=TrainingMethod())
 
 
-def _source(size: tuple[int, int]) -> DataSource:
+def source_of(size: tuple[int, int]) -> DataSource:
     split = Split("train", ("a",), np.zeros((1, *size, 3), np.uint8), np.zeros((1, *size), np.uint8))
     classes = ClassList(CLASSES, tuple((index, 0, 0) for index in range(len(CLASSES))))
     return DataSource("random", classes, size, split, split, split, split, "", "")
 
 
-def _batch(size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+def batch_of(size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(SCHEDULE.batch, *size, 3, generator=generator).mul(255).permute(0, 3, 1, 2)
     return images, torch.randint(0, len(CLASSES), (SCHEDULE.batch, *size), generator=generator)
 
 
-def _step(stage: HeadStage, batch: tuple[torch.Tensor, torch.Tensor]) -> Callable[[], None]:
+def one_step(stage: HeadStage, batch: tuple[torch.Tensor, torch.Tensor]) -> Callable[[], None]:
     """One whole step of stage 2, as training does it."""
     stage.prepare()
     optimizer = AdamW(stage.parameter_groups(), fused=True)
@@ -115,7 +115,7 @@ def _own_work(
     steps: int,
 ) -> float:
     """Every head's forward, loss, backward and update on given features, with the teacher's answer made once."""
-    return sum(_cpu(_head_step(HeadStage(model, source, _schedule(), [place]), batch), steps) for place in places)
+    return sum(_cpu(_head_step(HeadStage(model, source, schedule_of(), [place]), batch), steps) for place in places)
 
 
 def _head_step(stage: HeadStage, batch: tuple[torch.Tensor, torch.Tensor]) -> Callable[[], None]:
