@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import msgspec
+
 from device_profiler.errors import InputError
 from pipeline.backbones import native_stride
 from pipeline.checkpoint import Checkpoint, load_model, open_checkpoint
@@ -19,6 +21,8 @@ from pipeline.training.log import NoLog, TrainingLog
 from pipeline.training.run import RunOptions, Share, train, training_key
 from pipeline.workspace import Workspace, content_key
 
+RANDOM_WEIGHTS = Path("none")
+"""Stands for random initial weights, where a file of weights could be named."""
 HEADS_AT_ONCE = 96
 """Heads that stage 2 trains from one pass: their weights, gradients and optimiser state are in memory together."""
 
@@ -76,6 +80,9 @@ def prepare_network(request: NetworkRequest, workspace: Workspace) -> Network:
         exits=preset.exits,
         heads=request.heads or preset.heads,
     )
+    if request.weights == RANDOM_WEIGHTS:
+        training = msgspec.structs.replace(preset.training, pretrained=False)
+        return Network(msgspec.structs.replace(preset, training=training), source, spec, None, policy)
     return Network(preset, source, spec, None, policy, request.weights)
 
 

@@ -145,10 +145,20 @@ def _open_timm(name: str, output_stride: int, classes: int) -> Network:
     module = timm.create_model(plain, pretrained=False)
     config = cast(Mapping[str, Any], module.pretrained_cfg)
     if any(type(part).__name__ == "Conv2dSame" for part in module.modules()):
-        module = timm.create_model(plain, pretrained=False, output_stride=output_stride)
+        module = _at_stride(plain, module, output_stride, name)
     else:
         dilate(module, output_stride, name)
     return Network(name, module, _normalize(config["mean"], config["std"]))
+
+
+def _at_stride(plain: str, module: nn.Module, output_stride: int, name: str) -> nn.Module:
+    """A network that pads by its input's size: timm dilates most of them itself."""
+    try:
+        return timm.create_model(plain, pretrained=False, output_stride=output_stride)
+    except TypeError:
+        make_padding_static(module)
+        dilate(module, output_stride, name)
+        return module
 
 
 def _open_factory(name: str, output_stride: int, classes: int) -> Network:

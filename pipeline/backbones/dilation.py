@@ -6,6 +6,7 @@ from torch import fx, nn
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
 from device_profiler.errors import InputError
+from pipeline.backbones.padding import SameConv2d
 from pipeline.backbones.tracing import PROBE, module_of, shape_of, trace_network
 from pipeline.backbones.work import Size
 
@@ -20,7 +21,7 @@ def dilate(network: nn.Module, output_stride: int, title: str) -> None:
     Raises:
         InputError: a layer behind the output stride can't be dilated; the message names it.
     """
-    graph_module = trace_network(network, title, whole=lambda module: False)
+    graph_module = trace_network(network, title, whole=lambda module: isinstance(module, SameConv2d))
     for node in graph_module.graph.nodes:
         module = module_of(graph_module, node)
         if module is None:
@@ -61,6 +62,9 @@ def _dilate_convolution(convolution: nn.Conv2d, before: int, output_stride: int,
         raise InputError(f"{title} can't be dilated to output stride {output_stride}; {_CHOICE}")
     dilation = cast(Size, convolution.dilation)
     grown = tuple(d * rate for d in dilation)
+    if isinstance(convolution, SameConv2d):
+        convolution.dilate((1, 1) if past else stride, cast(Size, grown))
+        return
     padding = cast(Size, convolution.padding)
     convolution.padding = tuple(
         p + (g - d) * (k - 1) // 2 for p, g, d, k in zip(padding, grown, dilation, kernel, strict=True)

@@ -19,8 +19,17 @@ class SameConv2d(nn.Conv2d):
         channels = (like.in_channels, like.out_channels)
         super().__init__(*channels, cast(Size, kernel), cast(Size, stride), groups=like.groups, bias=False)
         self.weight, self.bias = like.weight, like.bias
-        rows, columns = (max(k - s, 0) for k, s in zip(kernel, stride, strict=True))
-        self.pad = nn.ZeroPad2d((columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+        self.pad = self._padding()
+
+    def dilate(self, stride: Size, dilation: Size) -> None:
+        """Take another stride and dilation, padded as TensorFlow pads for those."""
+        self.stride, self.dilation = stride, dilation
+        self.pad = self._padding()
+
+    def _padding(self) -> nn.ZeroPad2d:
+        spans = ((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
+        rows, columns = (max(span - s, 0) for span, s in zip(spans, self.stride, strict=True))
+        return nn.ZeroPad2d((columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(self.pad(input))

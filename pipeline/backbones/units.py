@@ -1,6 +1,6 @@
 """A network cut into units: modules in a chain, an exit possible after each, and the head that it came with."""
 
-from contextlib import nullcontext
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,6 +124,25 @@ class Outline:
     head_in_last_unit: bool
 
 
+def _without_data(name: str, output_stride: int, classes: int) -> Backbone:
+    """Built on the meta device, but where values are read while it is built: a user's factory may, RegNets do."""
+    if ":" not in name:
+        with suppress(NotImplementedError), torch.device("meta"):
+            return build_backbone(name, output_stride, classes=classes)
+    return build_backbone(name, output_stride, classes=classes)
+
+
+def _check_features(name: str, output_stride: int, size: Size, shape: tuple[int, ...]) -> None:
+    """Raises InputError for features that are no map [N, C, h, w] of the image at the output stride or finer."""
+    rows, columns = (of_map / of_image for of_map, of_image in zip(shape[2:], size, strict=True))
+    if max(rows, columns) > 1.25 * min(rows, columns) or max(rows, columns) * output_stride < 0.75:
+        raise InputError(
+            f"{name} gives features {list(shape)} of an image {size[0]}x{size[1]} (height x width): a map [N, C, h, w] "
+            f"at output stride {output_stride} or finer is needed; choose another backbone, or a larger output_stride "
+            "in a preset (--preset FILE.toml)"
+        )
+
+
 def outline_backbone(name: str, output_stride: int, size: Size, classes: int = 2) -> Outline:
     """The outline of the backbone `name` at an input of `size`; nothing is computed, no weights are needed.
 
@@ -131,12 +150,12 @@ def outline_backbone(name: str, output_stride: int, size: Size, classes: int = 2
         InputError: as `build_backbone`, or a size that is no multiple of 32.
     """
     check_size(size)
-    with nullcontext() if ":" in name else torch.device("meta"):  # a user's factory may read its weights
-        backbone = build_backbone(name, output_stride, classes=classes)
+    backbone = _without_data(name, output_stride, classes)
     shape: tuple[int, ...] = (1, 3, *size)
     macs = []
     for unit in backbone.units:
         work, shape = count_macs(unit, shape)
         macs.append(work)
+    _check_features(name, output_stride, size, shape)
     head = 0 if backbone.head is None else count_macs(backbone.head, shape)[0]
     return Outline(tuple(macs), head, backbone.head is not None, isinstance(backbone.head, nn.Identity))

@@ -42,7 +42,8 @@ def add_design_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--heads", type=comma_list, metavar="HEAD,...",
                        help="head names, wildcards (fcn-r*) or sets (paper, mobile, all) (default: the preset's)")
     group.add_argument("--weights", type=Path, metavar="FILE",
-                       help="start from these weights of the backbone (.safetensors or .pth), not the published ones")
+                       help="start from these weights of the backbone (.safetensors or .pth), not the published ones; "
+                            "none: from random ones")
     group.add_argument("--policy", metavar="NAME", help="exit policy: mean, share:0.9, patch:0.01 ... (default: mean)")
 
 

@@ -10,8 +10,10 @@ from torch import nn
 from device_profiler.errors import InputError
 from pipeline.backbones import build_backbone, check_size, outline_backbone, place_exits
 from pipeline.backbones.catalogue import IMAGENET_MEAN, IMAGENET_STD, open_network
+from pipeline.backbones.dilation import dilate
 from pipeline.backbones.lite_weights import packaged_weights, weight_path
 from pipeline.backbones.normalization import Normalize
+from pipeline.backbones.padding import make_padding_static
 from pipeline.model import build_model, design_model
 from pipeline.policy import enlarge
 
@@ -84,6 +86,20 @@ def test_dilation_moves_work_to_the_deep_units() -> None:
     assert dilated[-1] == 4 * light[-1]
 
 
+@pytest.mark.parametrize("stride", [8, 16])
+def test_tensorflows_padding_is_dilated_as_timm_does_it(stride: int) -> None:
+    theirs = timm.create_model("tf_efficientnet_lite0", output_stride=stride).eval()
+    ours = timm.create_model("tf_efficientnet_lite0").eval()
+    ours.load_state_dict(theirs.state_dict())
+    make_padding_static(ours)
+    dilate(ours, stride, "ours")
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = ours.forward_features(image)
+        assert features.shape[2:] == (64 // stride, 96 // stride)
+        torch.testing.assert_close(features, theirs.forward_features(image))
+
+
 def test_strides_become_dilations_as_in_torchvisions_own_resnet() -> None:
     theirs = torchvision.models.resnet50(replace_stride_with_dilation=[False, True, True])
     network = open_network("resnet50", 8, 2)
@@ -94,7 +110,10 @@ def test_strides_become_dilations_as_in_torchvisions_own_resnet() -> None:
     assert layers[0] == layers[1]
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "timm/resnet18", "mobilenetv4_conv_small"])
+@pytest.mark.parametrize(
+    "name",
+    ["mobilenet_v2", "timm/resnet18", "mobilenetv4_conv_small", "timm/tf_mobilenetv3_small_075", "regnet_y_400mf"],
+)
 def test_a_backbone_gives_features_at_the_output_stride_and_trains_by_unit(name: str) -> None:
     for stride in (16, 32):
         units = build_backbone(name, stride).units

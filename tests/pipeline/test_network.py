@@ -16,6 +16,7 @@ from pipeline.model import build_model
 from pipeline.network import NetworkRequest, prepare_network
 from pipeline.presets import find_preset
 from pipeline.progress import SilentProgress
+from pipeline.training.run import training_key
 from pipeline.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -48,6 +49,15 @@ def test_evaluate_takes_a_checkpoint_at_another_size_and_under_several_policies(
     assert macs[1] == pytest.approx(4 * macs[0], rel=0.02)
     policies = {path.name: ExitStatistics.load(path).policy for path in (tmp_path / "64x32").glob("*.npz")}
     assert policies == {"statistics.npz": "mean", "statistics-patch-0.05.npz": "patch:0.05"}
+
+
+def test_weights_none_starts_from_random_ones_in_a_training_of_its_own(tmp_path: Path) -> None:
+    published = prepare_network(_request(tmp_path), Workspace(tmp_path / "a", SilentProgress()))
+    random = prepare_network(_request(tmp_path, weights=Path("none")), Workspace(tmp_path / "b", SilentProgress()))
+    assert random.weights is None and random.spec == published.spec
+    assert published.preset.training.pretrained and not random.preset.training.pretrained
+    keys = {training_key(n.spec, n.source.fingerprint, n.preset.training, n.weights) for n in (published, random)}
+    assert len(keys) == 2
 
 
 def test_several_policies_take_one_pass_and_those_that_are_kept_none(

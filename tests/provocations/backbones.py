@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.backbones import build_backbone
+from pipeline.backbones import build_backbone, outline_backbone
 from pipeline.backbones.catalogue import open_network
 from pipeline.backbones.weights import load_published_weights, read_weights
 from pipeline.checkpoint import load_model, open_checkpoint, save_checkpoint
@@ -44,6 +44,10 @@ def size_that_is_not_taken(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 def no_feature_map(folder: Path, patch: pytest.MonkeyPatch) -> None:
     build_backbone("timm/xcit_nano_12_p16_224", 16)
+
+
+def features_of_another_layout(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    outline_backbone("swin_t", 8, (256, 256))
 
 
 def head_that_a_backbone_lacks(folder: Path, patch: pytest.MonkeyPatch) -> None:
