@@ -14,6 +14,7 @@ from pipeline.cli.network import (
     open_workspace,
     quiet_vendors,
 )
+from pipeline.launched import rank
 
 if TYPE_CHECKING:
     from pipeline.network import SharedTraining
@@ -44,7 +45,9 @@ def handle(arguments: argparse.Namespace) -> int:
 
     network = prepare_network(request, workspace)
     with ExitStack() as stack:
-        log = stack.enter_context(TensorBoardLog(workspace.run / "tensorboard")) if arguments.tensorboard else None
+        log = None
+        if arguments.tensorboard and not rank():  # of several processes the first one writes
+            log = stack.enter_context(TensorBoardLog(workspace.run / "tensorboard"))
         try:
             checkpoint = obtain_checkpoint(network, workspace, log, shared)
         except UnfinishedTraining as unfinished:

@@ -146,6 +146,7 @@ def train(
         return finished
     engine = choose_engine(schedule.method.precision)
     _check_schedule(schedule, options, engine)
+    _check_one_folder(folder, engine)
     with torch.random.fork_rng(devices=[]):
         training = _Training(spec, source, schedule, folder, key, options, engine)
         try:
@@ -194,6 +195,28 @@ def _check_schedule(schedule: TrainingSchedule, options: RunOptions, engine: Eng
                 f"a batch of {stage.batch} images can't be shared by {engine.processes} processes: give a multiple in "
                 "a preset file (--preset FILE.toml)"
             )
+
+
+def _check_one_folder(folder: Path, engine: Engine) -> None:
+    """Every process must see the states and the checkpoint that the first one writes.
+
+    Raises:
+        InputError: `folder` is another one on some node; raised in every process.
+    """
+    if engine.processes == 1:
+        return
+    token = folder / "seen-by-all"
+    folder.mkdir(parents=True, exist_ok=True)
+    if engine.rank == 0:
+        token.touch()
+    engine.wait()
+    seen = torch.tensor([float(token.exists())], device=engine.device)
+    engine.average([seen])
+    if engine.rank == 0:
+        token.unlink()
+    if float(seen) < 1:
+        raise InputError(f"{folder} is not one and the same folder for all {engine.processes} processes: on every node "
+                         "let XDG_CACHE_HOME name one folder that all of them share")
 
 
 def _finished(folder: Path, key: str) -> Checkpoint | None:

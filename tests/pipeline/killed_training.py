@@ -52,6 +52,7 @@ def tiny_spec(source: DataSource, heads: tuple[str, ...] = HEADS) -> ModelSpec:
 
 if __name__ == "__main__":
     data = tiny_source()
+    folder = Path(sys.argv[1] + (os.environ["RANK"] if "FOLDER_BY_RANK" in os.environ else ""))
     train(
-        tiny_spec(data), data, SCHEDULE, Path(sys.argv[1]), KillingProgress(int(sys.argv[2])), RunOptions(group_size=3)
+        tiny_spec(data), data, SCHEDULE, folder, KillingProgress(int(sys.argv[2])), RunOptions(group_size=3)
     )

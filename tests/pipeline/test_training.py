@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import torch
 from killed_training import SCHEDULE, tiny_source, tiny_spec
+from one_convolution import gradient
 from safetensors.torch import load_file
 
 from device_profiler.errors import InputError
@@ -18,6 +19,7 @@ from pipeline.data import DataSource
 from pipeline.model import ModelSpec, build_model
 from pipeline.progress import Advance, SilentProgress
 from pipeline.training import TrainingSchedule
+from pipeline.training.engine import OneProcess
 from pipeline.training.run import (
     BACKBONE,
     STATE,
@@ -211,16 +213,10 @@ def test_stage_one_is_shared_by_trainings_that_differ_behind_it(
     assert not same(weights(tmp_path / "first"), weights(tmp_path / "second"), "heads.0.fcn-r1")
 
 
-def test_two_half_batches_make_one_step(spec: ModelSpec, source: DataSource, tmp_path: Path) -> None:
-    halves = msgspec.structs.replace(
-        with_method(accumulate=2, scheme="none"),
-        distillation=msgspec.structs.replace(SCHEDULE.distillation, batch=1),
-    )
-    checkpoint = train(spec, source, halves, tmp_path / "halves", SilentProgress())
-    train(spec, source, with_method(scheme="none"), tmp_path / "whole", SilentProgress())
-    assert checkpoint.description.training is not None
-    first, second = weights(tmp_path / "halves"), weights(tmp_path / "whole")
-    assert same(first, second, "blocks") and not same(first, second, "heads.0.fcn-r4")
+def test_two_half_batches_make_one_step() -> None:
+    whole = gradient(4, OneProcess())
+    torch.testing.assert_close(gradient(2, OneProcess(), accumulate=2), whole)
+    assert not torch.allclose(gradient(2, OneProcess()), whole)
 
 
 def test_curves_are_kept_for_tensorboard(spec: ModelSpec, source: DataSource, tmp_path: Path) -> None:
@@ -366,25 +362,40 @@ def test_the_plain_head_is_the_least_reduced_fcn_but_at_the_last_exit_the_full_n
     assert plain_head(tiny_spec(source, ("lraspp-r4", "fcn-r1-b2", "fcn-r2")), 0) == "fcn-r2"
 
 
-@pytest.mark.slow
-def test_two_processes_train_one_network_and_leave_one_checkpoint(
-    spec: ModelSpec, source: DataSource, tmp_path: Path
-) -> None:
-    """As `torchrun` and `accelerate launch` start them."""
+def launched(tmp_path: Path, script: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Two processes of a script beside this file, as `torchrun` and `accelerate launch` start them."""
     here = Path(__file__).parent
     path = os.pathsep.join([str(here.parents[1]), str(here)])
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    command = [*launch, str(here / "killed_training.py"), str(tmp_path / "run"), "1000"]
-    subprocess.run(command, env=environment, timeout=500, check=True)
+    surroundings = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*launch, str(here / script), *words], env={**surroundings, **environment}, timeout=500, check=False,
+        capture_output=True, text=True,
+    )
+
+
+def test_two_processes_train_one_network_and_leave_one_checkpoint(
+    spec: ModelSpec, source: DataSource, tmp_path: Path
+) -> None:
+    ended = launched(tmp_path, "killed_training.py", str(tmp_path / "run"), "1000")
+    assert ended.returncode == 0, ended.stderr
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["model.json", "model.safetensors"]
     shared = weights(tmp_path / "run")
     train(spec, source, SCHEDULE, tmp_path / "alone", SilentProgress())
-    alone = weights(tmp_path / "alone")
     assert all(torch.isfinite(value).all() for value in shared.values())
-    assert not same(alone, shared, "blocks")  # BatchNorm sees one image a process
-    largest = max(float((alone[name] - value).abs().max()) for name, value in shared.items() if "weight" in name)
-    assert largest < 0.05
+    assert not same(weights(tmp_path / "alone"), shared, "blocks")  # BatchNorm sees one image a process
+
+
+def test_two_processes_share_a_batch_and_agree_on_its_gradient(tmp_path: Path) -> None:
+    ended = launched(tmp_path, "one_convolution.py", str(tmp_path / "gradient.pt"))
+    assert ended.returncode == 0, ended.stderr
+    torch.testing.assert_close(torch.load(tmp_path / "gradient.pt"), gradient(4, OneProcess()))
+
+
+def test_processes_that_see_different_folders_stop_before_the_first_step(tmp_path: Path) -> None:
+    ended = launched(tmp_path, "killed_training.py", str(tmp_path / "run"), "1000", FOLDER_BY_RANK="yes")
+    assert ended.returncode != 0 and "is not one and the same folder for all 2 processes" in ended.stderr
+    assert not list(tmp_path.glob("run*/*.safetensors"))
 
 
 @pytest.mark.slow

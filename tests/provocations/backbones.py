@@ -19,7 +19,7 @@ from pipeline.model import MultiExitModel, build_model, design_model
 from pipeline.network import NetworkRequest, _check_given
 from pipeline.presets import find_preset
 from pipeline.training.engine import OneProcess
-from pipeline.training.run import RunOptions, _check_schedule
+from pipeline.training.run import RunOptions, _check_one_folder, _check_schedule
 
 NO_SPLITS = tuple(Split(name, (), np.empty(0, np.uint8), np.empty(0, np.uint8)) for name in SPLIT_NAMES)
 NOWHERE = "http://127.0.0.1:9"
@@ -105,6 +105,12 @@ def data_that_can_not_be_read_back(folder: Path, patch: pytest.MonkeyPatch) -> N
     """A disk that keeps nothing."""
     patch.setattr(ArrayFolder, "load", lambda arrays: None)
     load_source("shapes", size=(32, 32), area=32 * 32, amounts=DataAmounts(2, 1, 1, 1))
+
+
+def folder_that_one_process_sees_alone(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    second = OneProcess()
+    second.rank, second.processes = 1, 2
+    _check_one_folder(folder / "node1", second)
 
 
 def batch_that_two_processes_can_not_share(folder: Path, patch: pytest.MonkeyPatch) -> None:
