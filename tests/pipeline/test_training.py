@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 import torch
 from killed_training import SCHEDULE, tiny_source, tiny_spec
 from one_convolution import gradient
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from device_profiler.errors import InputError
@@ -18,7 +20,7 @@ from pipeline.checkpoint import Checkpoint
 from pipeline.data import DataSource
 from pipeline.model import ModelSpec, build_model
 from pipeline.progress import Advance, SilentProgress
-from pipeline.training import TrainingSchedule
+from pipeline.training import TrainingMethod, TrainingSchedule
 from pipeline.training.engine import OneProcess
 from pipeline.training.run import (
     BACKBONE,
@@ -120,17 +122,32 @@ def test_interrupted_training_resumes_to_the_same_weights(
     assert same(weights(undisturbed), weights(tmp_path))
 
 
+def kept_steps(folder: Path) -> set[tuple[int, int]]:
+    """(stage, steps done) of every state that lies there."""
+    found = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as stored:
+            progress = json.loads(stored.metadata()["progress"])
+        found.add((progress["stage"], progress["step"]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept"), [(3, {(1, 2)}), (8, {(1, 5), (2, 2)}), (10, {(1, 5), (2, 4)})], ids=["in 1", "in 2", "between"]
+)
 def test_killed_training_resumes_to_the_same_weights(
-    spec: ModelSpec, source: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: ModelSpec, source: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int,
+    kept: set[tuple[int, int]],
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     here = Path(__file__).parent
     path = os.pathsep.join([str(here.parents[1]), str(here)])
-    command = [sys.executable, str(here / "killed_training.py"), str(tmp_path / "run"), "10"]
+    command = [sys.executable, str(here / "killed_training.py"), str(tmp_path / "run"), str(steps)]
     threads = str(torch.get_num_threads())  # sums depend on it, and a runtime of an earlier test may have set it
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads}
     killed = subprocess.run(command, env=environment, timeout=300)
     assert killed.returncode == -signal.SIGKILL and not (tmp_path / "run" / "model.json").exists()
+    assert kept_steps(tmp_path / "run") == kept
     for folder in ("run", "whole"):
         train(spec, source, SCHEDULE, tmp_path / folder, SilentProgress(), RunOptions(group_size=3))
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
@@ -399,7 +416,7 @@ def test_processes_that_see_different_folders_stop_before_the_first_step(tmp_pat
 
 
 @pytest.mark.slow
-def test_mixed_precision_trains_with_finite_weights(tmp_path: Path) -> None:
+def test_mixed_precision_trains_near_fp32(spec: ModelSpec, source: DataSource, tmp_path: Path) -> None:
     """In a process of its own: Accelerate keeps one precision for the life of a process."""
     here = Path(__file__).parent
     program = (
@@ -411,4 +428,9 @@ def test_mixed_precision_trains_with_finite_weights(tmp_path: Path) -> None:
     path = os.pathsep.join([str(here.parents[1]), str(here)])
     environment = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "run")], env=environment, timeout=500, check=True)
-    assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
+    exact = msgspec.structs.replace(SCHEDULE, method=TrainingMethod())
+    train(spec, source, exact, tmp_path / "exact", SilentProgress())
+    mixed, plain = weights(tmp_path / "run"), weights(tmp_path / "exact")
+    gaps = {name: float((value - plain[name]).abs().max()) for name, value in mixed.items() if "weight" in name}
+    assert all(torch.isfinite(value).all() for value in mixed.values())
+    assert 1e-6 < max(gaps.values()) < 0.05
