@@ -62,14 +62,31 @@ def test_work_is_counted_as_published_for_the_backbone() -> None:
     assert sum(units) + last_layers == pytest.approx(407e6, rel=0.06)
 
 
+def batch_norm_elements(name: str) -> int:
+    """Elements of what every BatchNorm of a network gives, at 512x512 and output stride 8."""
+    with torch.device("meta"):
+        backbone, image = build_backbone(name, 8, classes=VOC), torch.zeros(1, 3, 512, 512)
+    whole = nn.Sequential(*backbone.units, backbone.head or nn.Identity()).eval()
+    found: list[int] = []
+    for module in whole.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda module, given, answer: found.append(answer.numel()))
+    whole(image)
+    return sum(found)
+
+
 @pytest.mark.parametrize(
-    ("name", "work"), [("fcn_resnet50", 138.63e9), ("deeplabv3_resnet50", 163.86e9), ("mobilenet_v2", 7.67e9)]
+    ("name", "work", "of_batch_norm"),
+    [("fcn_resnet50", 138.63e9, 2), ("deeplabv3_resnet50", 163.86e9, 2), ("mobilenet_v2", 7.67e9, 0)],
 )
-def test_the_papers_networks_cost_what_the_paper_says(name: str, work: float) -> None:
-    """Without the auxiliary head, at 512x512; the paper's ResNets count BatchNorm too, 0.26 G multiply-adds."""
+def test_the_papers_networks_cost_what_the_paper_says(name: str, work: float, of_batch_norm: int) -> None:
+    """Without the auxiliary head, at 512x512. The ResNets' figures count BatchNorm, two for each of its elements.
+
+    Deployed it is folded into the convolutions, so it is not counted here; nor is it in MobileNetV2's figure.
+    """
     outline = outline_backbone(name, 8, (512, 512), VOC)
-    batch_norm = 0.26e9 if "resnet" in name else 0
-    assert sum(outline.units) + outline.head + batch_norm == pytest.approx(work, rel=2e-4)
+    counted = sum(outline.units) + outline.head + of_batch_norm * batch_norm_elements(name)
+    assert counted == pytest.approx(work, rel=1e-4)
 
 
 @pytest.mark.parametrize(
