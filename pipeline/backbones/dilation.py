@@ -1,38 +1,27 @@
 """Keeps a backbone's features at an output stride: later strides become dilations, found by its graph."""
 
-from collections import Counter
 from typing import cast
 
 from torch import fx, nn
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
 from device_profiler.errors import InputError
-from pipeline.backbones.padding import SameConv2d, replace_module
+from pipeline.backbones.padding import SameConv2d
 from pipeline.backbones.tracing import PROBE, module_of, shape_of, trace_network
-from pipeline.backbones.work import GRID, Size
+from pipeline.backbones.work import Size
 
-PADDED_BY_INPUT = ("Conv2dSame", "StdConv2dSame", "ScaledStdConv2dSame")
-"""timm's convolutions that compute their padding at every call."""
-
-
-def other_choice(output_stride: int) -> str:
-    """What can be done about a network that does not serve at an output stride."""
-    return "choose another backbone" + (
-        ", or a larger output_stride in a preset (--preset FILE.toml)" if output_stride < GRID else ""
-    )
+_CHOICE = "give a larger output_stride in a preset (--preset FILE.toml), or choose another backbone"
 
 
 def dilate(network: nn.Module, output_stride: int, title: str) -> None:
     """Change `network` in place: no convolution strides past `output_stride`, those behind are dilated instead.
 
-    A convolution whose stride falls keeps the dilation of its input, as in torchvision's ResNets. The average pooling
-    in a ResNet-D's shortcuts goes on by one position at a time, as in timm's.
+    A convolution whose stride falls keeps the dilation of its input, as in torchvision's ResNets.
 
     Raises:
         InputError: a layer behind the output stride can't be dilated; the message names it.
     """
     graph_module = trace_network(network, title, whole=lambda module: isinstance(module, SameConv2d))
-    calls = Counter(node.target for node in graph_module.graph.nodes)
     for node in graph_module.graph.nodes:
         module = module_of(graph_module, node)
         if module is None:
@@ -43,12 +32,9 @@ def dilate(network: nn.Module, output_stride: int, title: str) -> None:
         if isinstance(module, nn.Conv2d):
             _dilate_convolution(module, stride_before, output_stride, f"{title}: {node.target}")
         elif isinstance(module, (_MaxPoolNd, _AvgPoolNd)) and _shrinks_past(node, stride_before, output_stride):
-            if _averages_pairs(module) and calls[node.target] == 1:
-                replace_module(network, str(node.target), _unstrided_average())
-                continue
             raise InputError(
                 f"{title}: the pooling {node.target} strides past output stride {output_stride} and can't be dilated; "
-                f"{other_choice(output_stride)}"
+                f"{_CHOICE}"
             )
 
 
@@ -63,19 +49,6 @@ def _shrinks_past(node: fx.Node, before: int, output_stride: int) -> bool:
     return after is not None and after > before and after > output_stride
 
 
-def _averages_pairs(pooling: nn.Module) -> bool:
-    """Whether this is the pooling of a ResNet-D's shortcut, of 2x2 positions to one."""
-    if not isinstance(pooling, nn.AvgPool2d) or not pooling.ceil_mode or pooling.count_include_pad:
-        return False
-    sizes = (pooling.kernel_size, pooling.stride, pooling.padding)
-    return tuple(size if isinstance(size, int) else max(size) for size in sizes) == (2, 2, 0)
-
-
-def _unstrided_average() -> nn.Sequential:
-    """timm's AvgPool2dSame(2, 1) with its padding fixed: zeros, which count, behind the last row and column."""
-    return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.AvgPool2d(2, 1))
-
-
 def _dilate_convolution(convolution: nn.Conv2d, before: int, output_stride: int, title: str) -> None:
     rate = max(1, before // output_stride)
     kernel, stride = cast(Size, convolution.kernel_size), cast(Size, convolution.stride)
@@ -85,8 +58,8 @@ def _dilate_convolution(convolution: nn.Conv2d, before: int, output_stride: int,
         return
     if rate == 1 and not past:
         return
-    if isinstance(convolution.padding, str) or type(convolution).__name__ in PADDED_BY_INPUT or kernel[0] % 2 == 0:
-        raise InputError(f"{title} can't be dilated to output stride {output_stride}; {other_choice(output_stride)}")
+    if isinstance(convolution.padding, str) or type(convolution).__name__ == "Conv2dSame" or kernel[0] % 2 == 0:
+        raise InputError(f"{title} can't be dilated to output stride {output_stride}; {_CHOICE}")
     dilation = cast(Size, convolution.dilation)
     grown = tuple(d * rate for d in dilation)
     if isinstance(convolution, SameConv2d):

@@ -42,9 +42,3 @@ def make_padding_static(module: nn.Module) -> None:
             setattr(module, name, SameConv2d(cast(nn.Conv2d, child)))
         else:
             make_padding_static(child)
-
-
-def replace_module(network: nn.Module, path: str, by: nn.Module) -> None:
-    """Put `by` where `network` has the module at `path`."""
-    parent, _, name = path.rpartition(".")
-    setattr(network.get_submodule(parent), name, by)
