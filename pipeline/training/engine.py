@@ -1,6 +1,6 @@
 """What computes a step: this process alone, or one of several that a launcher started (Hugging Face Accelerate)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -35,6 +35,12 @@ class Engine(Protocol):
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Average statistics over the processes, in place."""
 
+    def scaling(self) -> dict[str, float]:
+        """How far gradients are scaled by now: part of the state to resume from; empty without a gradient scaler."""
+
+    def resume_scaling(self, scaling: Mapping[str, float]) -> None:
+        """As it was when `scaling` was told."""
+
     def wait(self) -> None:
         """Until every process is here."""
 
@@ -64,6 +70,13 @@ class OneProcess:
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """They are."""
+
+    def scaling(self) -> dict[str, float]:
+        """Gradients are as they are."""
+        return {}
+
+    def resume_scaling(self, scaling: Mapping[str, float]) -> None:
+        """Nothing."""
 
     def wait(self) -> None:
         """There is nobody to wait for."""
@@ -102,12 +115,12 @@ class Accelerated:
         self._accelerator.backward(loss)
 
     def finish_gradients(self, parameters: Sequence[nn.Parameter], optimizer: Optimizer) -> None:
-        """Unscale, then average."""
-        self._accelerator.unscale_gradients(optimizer)
+        """Average, then unscale: so one process's overflow is every process's, and all of them skip the step."""
         if self.processes > 1:
             for parameter in parameters:
                 if parameter.grad is not None:
                     parameter.grad = self._accelerator.reduce(parameter.grad, reduction="mean")
+        self._accelerator.unscale_gradients(optimizer)
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """BatchNorm statistics: each process saw its own images."""
@@ -115,6 +128,16 @@ class Accelerated:
             for tensor in tensors:
                 if tensor.is_floating_point():
                     tensor.copy_(self._accelerator.reduce(tensor, reduction="mean"))
+
+    def scaling(self) -> dict[str, float]:
+        """The gradient scaler's: fp16 alone has one."""
+        scaler = self._accelerator.scaler
+        return dict(scaler.state_dict()) if scaler else {}
+
+    def resume_scaling(self, scaling: Mapping[str, float]) -> None:
+        """Into the gradient scaler; states kept before scaling was kept have none."""
+        if self._accelerator.scaler and scaling:
+            self._accelerator.scaler.load_state_dict(dict(scaling))
 
     def wait(self) -> None:
         """A barrier."""

@@ -49,12 +49,12 @@ class StageRun:
         self.stage.prepare()
         steps, done = self.stage.schedule.steps, self._done()
         if done == steps:
-            load_state(self.state, self.stage.moving(), None)
+            self.engine.resume_scaling(load_state(self.state, self.stage.moving(), None))
             return
         plain = AdamW(self.stage.parameter_groups(), weight_decay=self.schedule.weight_decay, fused=True)
         rates = [float(group["lr"]) for group in plain.param_groups]
         if done:
-            load_state(self.state, self.stage.moving(), plain)
+            self.engine.resume_scaling(load_state(self.state, self.stage.moving(), plain))
         optimizer = self.engine.optimizer(plain)
         with progress.task(self.stage.title, steps) as advance, threads_for(self._pixels()):
             advance(done, "")
@@ -128,7 +128,8 @@ class StageRun:
             )
         self.engine.average(moving.buffers())
         if self.engine.rank == 0:
-            save_state(self.state, TrainingProgress(self.key, self.stage.number, done), moving, optimizer)
+            progress = TrainingProgress(self.key, self.stage.number, done)
+            save_state(self.state, progress, moving, optimizer, self.engine.scaling())
         self.engine.wait()
 
     def _kept(self) -> str:

@@ -1,5 +1,6 @@
 """Training from start or from where it was broken off, to a checkpoint."""
 
+import secrets
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -11,6 +12,7 @@ from device_profiler.errors import InputError
 from device_profiler.files import sha256_bytes, sha256_path
 from pipeline.checkpoint import DESCRIPTION, Checkpoint, TrainingRecord, open_checkpoint, save_checkpoint
 from pipeline.data.source import DataSource
+from pipeline.launched import processes
 from pipeline.model import ModelSpec, MultiExitModel, build_model
 from pipeline.progress import Progress
 from pipeline.training.augmentation import Augmentation
@@ -141,12 +143,15 @@ def train(
     options = options or RunOptions()
     _check_match(spec, source)
     key = training_key(spec, source.fingerprint, schedule, options.weights)
+    engine = choose_engine(schedule.method.precision) if processes() > 1 else None
+    if engine:  # first of all: who finds a checkpoint leaves, and the others would wait for it
+        for place in filter(None, (folder, options.shared)):
+            _check_one_folder(place, engine)
     finished = _finished(folder, key)
     if finished:
         return finished
-    engine = choose_engine(schedule.method.precision)
+    engine = engine or choose_engine(schedule.method.precision)
     _check_schedule(schedule, options, engine)
-    _check_one_folder(folder, engine)
     with torch.random.fork_rng(devices=[]):
         training = _Training(spec, source, schedule, folder, key, options, engine)
         try:
@@ -156,6 +161,7 @@ def train(
             if finished:
                 return finished
             raise
+    engine.wait()  # until every process has read the states
     if engine.rank == 0:
         steps = schedule.exit_dropout.steps + schedule.distillation.steps
         record = TrainingRecord(source.spec, source.fingerprint, key, steps, package_versions())
@@ -203,10 +209,8 @@ def _check_one_folder(folder: Path, engine: Engine) -> None:
     Raises:
         InputError: `folder` is another one on some node; raised in every process.
     """
-    if engine.processes == 1:
-        return
-    token = folder / "seen-by-all"
     folder.mkdir(parents=True, exist_ok=True)
+    token = folder / f"seen-by-all-{_number_of_all(engine)}"
     if engine.rank == 0:
         token.touch()
     engine.wait()
@@ -216,7 +220,15 @@ def _check_one_folder(folder: Path, engine: Engine) -> None:
         token.unlink()
     if float(seen) < 1:
         raise InputError(f"{folder} is not one and the same folder for all {engine.processes} processes: on every node "
-                         "let XDG_CACHE_HOME name one folder that all of them share")
+                         "give the same data and schedule, and let XDG_CACHE_HOME (of shares: --together) name one "
+                         "folder that all of them share")
+
+
+def _number_of_all(engine: Engine) -> int:
+    """A random number, the same in every process: other trainings may look into the same folder at the same time."""
+    number = torch.tensor([float(secrets.randbelow(2**20) if engine.rank == 0 else 0)], device=engine.device)
+    engine.average([number])
+    return round(float(number) * engine.processes)
 
 
 def _finished(folder: Path, key: str) -> Checkpoint | None:
@@ -314,7 +326,8 @@ class _Training:
             self.engine.rank,
             self.engine.processes,
         )
-        StageRun(stage, stream, self.schedule, self.engine, *place, self.options.log).run(progress)
+        log = self.options.log if self.engine.rank == 0 else NoLog()
+        StageRun(stage, stream, self.schedule, self.engine, *place, log).run(progress)
 
     def _collect(self, model: MultiExitModel, groups: list[tuple[HeadPlace, ...]]) -> None:
         """After one group alone: the others as they lie in the folder.

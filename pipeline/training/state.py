@@ -1,5 +1,6 @@
 """What training needs to go on after an interruption: tensors and progress in one safetensors file, whole or absent."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -22,11 +23,14 @@ class TrainingProgress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step: int
 
 
-def save_state(path: Path, progress: TrainingProgress, model: nn.Module, optimizer: Optimizer) -> None:
-    """Write weights and optimiser state."""
+def save_state(
+    path: Path, progress: TrainingProgress, model: nn.Module, optimizer: Optimizer, scaling: Mapping[str, float]
+) -> None:
+    """Write weights, the optimiser's state and, where gradients are scaled, how far (`Engine.scaling`)."""
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(v).contiguous() for name, v in values.items()}
+    tensors |= {f"scaling.{name}": torch.as_tensor(value) for name, value in scaling.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={METADATA: msgspec.json.encode(progress).decode()})
 
@@ -41,21 +45,25 @@ def read_progress(path: Path, key: str) -> TrainingProgress | None:
     return progress if progress.key == key else None
 
 
-def load_state(path: Path, model: nn.Module, optimizer: Optimizer | None) -> None:
-    """Put stored weights (and the optimiser's state) back."""
+def load_state(path: Path, model: nn.Module, optimizer: Optimizer | None) -> dict[str, float]:
+    """Put stored weights (and the optimiser's state) back; returns how far gradients were scaled, empty if not."""
     weights: dict[str, Tensor] = {}
+    scaling: dict[str, float] = {}
     state: dict[int, dict[str, Tensor]] = {}
     with safe_open(path, framework="pt") as stored:
         for name in stored.keys():  # noqa: SIM118 -- not a dict
             kind, rest = name.split(".", 1)
             if kind == "model":
                 weights[rest] = stored.get_tensor(name)
+            elif kind == "scaling":
+                scaling[rest] = stored.get_tensor(name).item()
             else:
                 index, entry = rest.split(".", 1)
                 state.setdefault(int(index), {})[entry] = stored.get_tensor(name)
     model.load_state_dict(weights)
     if optimizer is not None:
         optimizer.load_state_dict(optimizer.state_dict() | {"state": _laid_out_like_parameters(state, optimizer)})
+    return scaling
 
 
 def _laid_out_like_parameters(

@@ -1,6 +1,6 @@
 """A stage of one convolution: without BatchNorm, batches and processes must add up to one gradient.
 
-`python one_convolution.py FILE`, under a launcher: the gradient of a batch of four that its processes share.
+`python one_convolution.py FILE`, under a launcher: what each of two processes has of a batch of four that they share.
 """
 
 import sys
@@ -36,6 +36,7 @@ class OneConvolution:
         self.model = cast(MultiExitModel, SimpleNamespace(spec=SimpleNamespace(size=size)))
         torch.manual_seed(0)
         self.convolution = nn.Conv2d(3, 2, 3)
+        self.convolution.register_buffer("brightness", torch.zeros(1))
 
     def prepare(self) -> None:
         """It stands ready."""
@@ -49,27 +50,26 @@ class OneConvolution:
         return [{"params": list(self.convolution.parameters()), "lr": self.schedule.head_rate}]
 
     def objectives(self, step: int, images: Tensor, labels: Tensor, seed: int) -> Iterator[Objective]:
-        """One."""
+        """One; beside it a statistic of the images, as BatchNorm keeps them."""
+        self.convolution.brightness.fill_(images.mean() / 255)
         loss = self.convolution(images / 255).square().mean()
         yield Objective("", list(self.convolution.parameters()), loss)
 
 
-def gradient(batch: int, engine: Engine, accumulate: int = 1) -> Tensor:
-    """Of a step that sees the first `batch` times `accumulate` images."""
+def one_step(batch: int, engine: Engine, accumulate: int = 1) -> dict[str, Tensor]:
+    """Gradient, weights and statistic after a step that sees the first `batch` times `accumulate` images."""
     source, schedule = tiny_source(), msgspec.structs.replace(SCHEDULE, method=TrainingMethod(accumulate=accumulate))
     stage = OneConvolution(batch, source.size)
     augmentation = Augmentation(schedule.scale, schedule.photometric, source.classes.ignore)
     stream = BatchStream(source.train, augmentation, batch, (0, 1), engine.rank, engine.processes)
     with tempfile.TemporaryDirectory() as folder:
         StageRun(stage, stream, schedule, engine, Path(folder, "state"), "key", NoLog()).run(SilentProgress())
-    found = stage.convolution.weight.grad
-    assert found is not None and 0 < found.norm() < MAX_GRADIENT
-    return found
+    gradient = stage.convolution.weight.grad
+    assert gradient is not None and 0 < gradient.norm() < MAX_GRADIENT
+    return {"gradient": gradient, **stage.convolution.state_dict()}
 
 
 if __name__ == "__main__":
     engine = choose_engine("fp32")
     assert engine.processes == 2
-    shared = gradient(4, engine)
-    if engine.rank == 0:
-        torch.save(shared, sys.argv[1])
+    torch.save(one_step(4, engine), sys.argv[1] + str(engine.rank))

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 import torch
 from killed_training import SCHEDULE, tiny_source, tiny_spec
-from one_convolution import gradient
+from one_convolution import one_step
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -37,6 +38,20 @@ from pipeline.training.run import (
 from pipeline.training.stages import BackboneStage, HeadStage, plain_head
 
 Weights = dict[str, torch.Tensor]
+
+
+class NotedProgress(SilentProgress):
+    """Notes after how many steps each task begins."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+
+    @contextmanager
+    def task(self, title: str, total: int) -> Iterator[Advance]:
+        counts: list[int] = []
+        yield lambda steps=1, note="": counts.append(steps)
+        if title.startswith("stage"):
+            self.begun.append(counts[0])
 
 
 class InterruptedProgress:
@@ -133,11 +148,13 @@ def kept_steps(folder: Path) -> set[tuple[int, int]]:
 
 
 @pytest.mark.parametrize(
-    ("steps", "kept"), [(3, {(1, 2)}), (8, {(1, 5), (2, 2)}), (10, {(1, 5), (2, 4)})], ids=["in 1", "in 2", "between"]
+    ("steps", "kept", "begun"),
+    [(3, {(1, 2)}, [2, 0, 0, 0]), (8, {(1, 5), (2, 2)}, [2, 0, 0]), (10, {(1, 5), (2, 4)}, [0, 0])],
+    ids=["in 1", "in 2", "between"],
 )
 def test_killed_training_resumes_to_the_same_weights(
     spec: ModelSpec, source: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int,
-    kept: set[tuple[int, int]],
+    kept: set[tuple[int, int]], begun: list[int],
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     here = Path(__file__).parent
@@ -148,8 +165,10 @@ def test_killed_training_resumes_to_the_same_weights(
     killed = subprocess.run(command, env=environment, timeout=300)
     assert killed.returncode == -signal.SIGKILL and not (tmp_path / "run" / "model.json").exists()
     assert kept_steps(tmp_path / "run") == kept
-    for folder in ("run", "whole"):
-        train(spec, source, SCHEDULE, tmp_path / folder, SilentProgress(), RunOptions(group_size=3))
+    for folder, expected in (("run", begun), ("whole", [0, 0, 0, 0])):
+        progress = NotedProgress()
+        train(spec, source, SCHEDULE, tmp_path / folder, progress, RunOptions(group_size=3))
+        assert progress.begun == expected, "goes on from the saved step"
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
 
 
@@ -231,9 +250,9 @@ def test_stage_one_is_shared_by_trainings_that_differ_behind_it(
 
 
 def test_two_half_batches_make_one_step() -> None:
-    whole = gradient(4, OneProcess())
-    torch.testing.assert_close(gradient(2, OneProcess(), accumulate=2), whole)
-    assert not torch.allclose(gradient(2, OneProcess()), whole)
+    whole, halves = one_step(4, OneProcess()), one_step(2, OneProcess(), accumulate=2)
+    torch.testing.assert_close(halves["gradient"], whole["gradient"], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(one_step(2, OneProcess())["gradient"], whole["gradient"], rtol=0.01)
 
 
 def test_curves_are_kept_for_tensorboard(spec: ModelSpec, source: DataSource, tmp_path: Path) -> None:
@@ -380,14 +399,14 @@ def test_the_plain_head_is_the_least_reduced_fcn_but_at_the_last_exit_the_full_n
 
 
 def launched(tmp_path: Path, script: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Two processes of a script beside this file, as `torchrun` and `accelerate launch` start them."""
+    """Two processes of a script beside this file, or of `-m`, as `torchrun` and `accelerate launch` start them."""
     here = Path(__file__).parent
     path = os.pathsep.join([str(here.parents[1]), str(here)])
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     surroundings = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    command = [*launch, script if script == "-m" else str(here / script), *words]
     return subprocess.run(
-        [*launch, str(here / script), *words], env={**surroundings, **environment}, timeout=500, check=False,
-        capture_output=True, text=True,
+        command, env={**surroundings, **environment}, timeout=500, check=False, capture_output=True, text=True
     )
 
 
@@ -404,15 +423,70 @@ def test_two_processes_train_one_network_and_leave_one_checkpoint(
 
 
 def test_two_processes_share_a_batch_and_agree_on_its_gradient(tmp_path: Path) -> None:
-    ended = launched(tmp_path, "one_convolution.py", str(tmp_path / "gradient.pt"))
+    ended = launched(tmp_path, "one_convolution.py", str(tmp_path / "step"))
     assert ended.returncode == 0, ended.stderr
-    torch.testing.assert_close(torch.load(tmp_path / "gradient.pt"), gradient(4, OneProcess()))
+    first, second = (torch.load(tmp_path / f"step{rank}") for rank in range(2))
+    torch.testing.assert_close(first, one_step(4, OneProcess()), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
-def test_processes_that_see_different_folders_stop_before_the_first_step(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_two_processes_keep_one_file_of_curves(tmp_path: Path) -> None:
+    stages = "".join(f"[training.{stage}]\nsteps = 1\n" for stage in ("exit_dropout", "distillation"))
+    (tmp_path / "preset.toml").write_text(f'base = "smoke"\ndata = "shapes"\n{stages}')
+    words = ["--preset", str(tmp_path / "preset.toml"), "--backbone", "user_networks:Plain", "--heads", "fcn-r4"]
+    words += ["--size", "32x32", "--tensorboard", "--run", str(tmp_path / "run")]
+    ended = launched(tmp_path, "-m", "--", "pipeline", "train", *words)
+    assert ended.returncode == 0, ended.stderr
+    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_two_killed_processes_resume_to_the_same_weights(tmp_path: Path) -> None:
+    killed = launched(tmp_path, "killed_training.py", str(tmp_path / "run"), "8")
+    assert killed.returncode != 0 and kept_steps(tmp_path / "run") == {(1, 5), (2, 2)}
+    for folder in ("run", "whole"):
+        ended = launched(tmp_path, "killed_training.py", str(tmp_path / folder), "1000")
+        assert ended.returncode == 0, ended.stderr
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["nothing there", "one is done"])
+def test_processes_that_see_different_folders_stop_before_the_first_step(
+    spec: ModelSpec, source: DataSource, tmp_path: Path, finished: bool
+) -> None:
+    if finished:  # then the first process could leave at once, and the second one would wait for it
+        train(spec, source, SCHEDULE, tmp_path / "run0", SilentProgress())
     ended = launched(tmp_path, "killed_training.py", str(tmp_path / "run"), "1000", FOLDER_BY_RANK="yes")
     assert ended.returncode != 0 and "is not one and the same folder for all 2 processes" in ended.stderr
-    assert not list(tmp_path.glob("run*/*.safetensors"))
+    assert {path.name for path in tmp_path.glob("run*/*")} <= {"model.json", "model.safetensors"}
+    assert len(list(tmp_path.glob("run*/*"))) == 2 * finished
+
+
+def test_states_stay_until_every_process_has_read_them(
+    spec: ModelSpec, source: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first process that finds all stages done must not clear up before the others have come so far."""
+    with pytest.raises(KeyboardInterrupt):
+        train(spec, source, SCHEDULE, tmp_path, InterruptedProgress(9))
+    states, waits = {path.name for path in tmp_path.iterdir()}, []
+    monkeypatch.setattr(OneProcess, "wait", lambda engine: waits.append({path.name for path in tmp_path.iterdir()}))
+    train(spec, source, SCHEDULE, tmp_path, InterruptedProgress(0))
+    assert len(states) == 2 and waits == [states, {"model.json", "model.safetensors"}]
+
+
+def test_only_the_first_process_writes_curves(
+    spec: ModelSpec, source: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    log = SimpleNamespace(write=lambda stage, step, values: written.append(step))
+    short = msgspec.structs.replace(SCHEDULE, distillation=msgspec.structs.replace(SCHEDULE.distillation, steps=0))
+    train(spec, source, short, tmp_path / "first", SilentProgress(), RunOptions(log=log))
+    assert written == [1, 2, 3, 4, 5]
+    monkeypatch.setattr(OneProcess, "rank", 1)
+    with pytest.raises(InputError, match="no checkpoint"):  # writing it is the first process's, too
+        train(spec, source, short, tmp_path / "second", SilentProgress(), RunOptions(log=log))
+    assert written == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.slow
@@ -433,4 +507,4 @@ def test_mixed_precision_trains_near_fp32(spec: ModelSpec, source: DataSource, t
     mixed, plain = weights(tmp_path / "run"), weights(tmp_path / "exact")
     gaps = {name: float((value - plain[name]).abs().max()) for name, value in mixed.items() if "weight" in name}
     assert all(torch.isfinite(value).all() for value in mixed.values())
-    assert 1e-6 < max(gaps.values()) < 0.05
+    assert 1e-4 < max(gaps.values()) < 0.05
