@@ -152,10 +152,10 @@ def _open_timm(name: str, output_stride: int, classes: int) -> Network:
 
 
 def _at_stride(plain: str, module: nn.Module, output_stride: int, name: str) -> nn.Module:
-    """A network that pads by its input's size: timm dilates most of them itself."""
+    """A network that pads by its input's size: timm dilates most of them itself, not MobileNetV3 nor NASNet."""
     try:
         return timm.create_model(plain, pretrained=False, output_stride=output_stride)
-    except TypeError:
+    except (TypeError, AssertionError, NotImplementedError):
         make_padding_static(module)
         dilate(module, output_stride, name)
         return module

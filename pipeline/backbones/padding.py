@@ -2,7 +2,9 @@
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pipeline.backbones.work import Size
 
@@ -35,6 +37,23 @@ class SameConv2d(nn.Conv2d):
         return super().forward(self.pad(input))
 
 
+class SameAverage(nn.Module):
+    """timm's AvgPool2dSame(2, 1): means of 2x2 positions, one at each; zeros that count stand behind the far sides.
+
+    A convolution, for XNNPACK does not load a padded pooling in int8; its weights are no part of the network's.
+    """
+
+    weight: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.full((channels, 1, 2, 2), 0.25), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        padded = functional.pad(features, (0, 1, 0, 1))
+        return functional.conv2d(padded, self.weight, groups=len(self.weight))
+
+
 def make_padding_static(module: nn.Module) -> None:
     """Replace every timm `Conv2dSame` inside `module` by one whose padding is fixed."""
     for name, child in module.named_children():
@@ -42,3 +61,9 @@ def make_padding_static(module: nn.Module) -> None:
             setattr(module, name, SameConv2d(cast(nn.Conv2d, child)))
         else:
             make_padding_static(child)
+
+
+def replace_module(network: nn.Module, path: str, by: nn.Module) -> None:
+    """Put `by` where `network` has the module at `path`."""
+    parent, _, name = path.rpartition(".")
+    setattr(network.get_submodule(parent), name, by)

@@ -73,7 +73,11 @@ def _propagate_shapes(graph_module: fx.GraphModule, title: str) -> None:
             ShapeProp(meta).propagate(torch.zeros(1, 3, PROBE, PROBE, device="meta"))
     except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise InputError(f"{title} does not take an image [N, 3, {PROBE}, {PROBE}]: {reason}") from error
+        raise InputError(
+            f"{title} does not take an image [N, 3, {PROBE}, {PROBE}]: {reason.rstrip(' .,')}; a backbone takes any "
+            "size in multiples of 32, and past its output stride convolutions alone shrink its maps: choose another "
+            "one, or output_stride = 32 in a preset (--preset FILE.toml), where nothing is dilated"
+        ) from error
     for ours, theirs in zip(graph_module.graph.nodes, meta.graph.nodes, strict=True):
         if "tensor_meta" in theirs.meta:
             ours.meta["tensor_meta"] = theirs.meta["tensor_meta"]

@@ -10,6 +10,7 @@ from torch import fx, nn
 from device_profiler.errors import InputError
 from pipeline.backbones.boundaries import Segment, find_blocks, segments
 from pipeline.backbones.catalogue import Network, open_network
+from pipeline.backbones.dilation import other_choice
 from pipeline.backbones.style import BlockStyle, style_of
 from pipeline.backbones.tracing import trace_network
 from pipeline.backbones.weights import load_published_weights, load_weights, read_weights
@@ -138,8 +139,7 @@ def _check_features(name: str, output_stride: int, size: Size, shape: tuple[int,
     if max(rows, columns) > 1.25 * min(rows, columns) or max(rows, columns) * output_stride < 0.75:
         raise InputError(
             f"{name} gives features {list(shape)} of an image {size[0]}x{size[1]} (height x width): a map [N, C, h, w] "
-            f"at output stride {output_stride} or finer is needed; choose another backbone, or a larger output_stride "
-            "in a preset (--preset FILE.toml)"
+            f"at output stride {output_stride} or finer is needed; {other_choice(output_stride)}"
         )
 
 

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 from device_profiler.errors import InputError
+from pipeline.__main__ import run
 from pipeline.backbones import build_backbone, check_size, outline_backbone, place_exits
 from pipeline.backbones.catalogue import IMAGENET_MEAN, IMAGENET_STD, open_network
 from pipeline.backbones.dilation import dilate
 from pipeline.backbones.lite_weights import packaged_weights, weight_path
 from pipeline.backbones.normalization import Normalize
 from pipeline.backbones.padding import make_padding_static
+from pipeline.backbones.weights import read_weights
 from pipeline.model import build_model, design_model
 from pipeline.policy import enlarge
+from tests.provocations.backbones import take_offline
 
 VOC = 21
 
@@ -117,6 +121,20 @@ def test_tensorflows_padding_is_dilated_as_timm_does_it(stride: int) -> None:
         torch.testing.assert_close(features, theirs.forward_features(image))
 
 
+@pytest.mark.parametrize("stride", [8, 16, 32])
+@pytest.mark.parametrize("name", ["resnet26d", "resnetv2_50d"])
+def test_pooling_shortcuts_are_dilated_as_timm_does_it(name: str, stride: int) -> None:
+    theirs = timm.create_model(name, output_stride=stride).eval()
+    network = open_network(f"timm/{name}", stride, 2)
+    assert list(network.module.state_dict()) == list(theirs.state_dict())
+    network.module.load_state_dict(theirs.state_dict())
+    image = torch.rand(1, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(network.module.forward_features(image), theirs.forward_features(image))
+    poolings = [module for module in network.module.modules() if isinstance(module, nn.AvgPool2d)]
+    assert poolings and not any(pooling.ceil_mode for pooling in poolings)  # XNNPACK takes none that has it
+
+
 def test_strides_become_dilations_as_in_torchvisions_own_resnet() -> None:
     theirs = torchvision.models.resnet50(replace_stride_with_dilation=[False, True, True])
     network = open_network("resnet50", 8, 2)
@@ -158,15 +176,29 @@ RESNETS = ["fcn_resnet50", "fcn_resnet101", "deeplabv3_resnet50", "deeplabv3_res
     + [pytest.param(name, marks=pytest.mark.slow) for name in RESNETS],
 )
 def test_the_last_exit_of_a_converted_network_is_the_original_bit_for_bit(name: str, tmp_path: Path) -> None:
+    _check_last_exit(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["deeplabv3_mobilenet_v3_large", pytest.param("fcn_resnet50", marks=pytest.mark.slow)]
+)
+def test_a_file_with_an_auxiliary_head_as_torchvision_publishes_them_is_taken(name: str, tmp_path: Path) -> None:
+    _check_last_exit(name, tmp_path, aux_loss=True)
+    assert any(key.startswith("aux_classifier.") for key in read_weights(tmp_path / "weights.pth"))
+
+
+def _check_last_exit(name: str, folder: Path, **options: bool) -> None:
+    """Of torchvision's network, saved in a file and built from it: its last exit is the original's, bit for bit."""
     torch.manual_seed(5)
-    original = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=VOC).eval()
+    plain = {"weights": None, "weights_backbone": None, "num_classes": VOC}
+    original = torchvision.models.get_model(name, **plain, **options).eval()
     for norm in (module for module in original.modules() if isinstance(module, nn.BatchNorm2d)):
         nn.init.uniform_(norm.running_mean, -0.1, 0.1)
-    torch.save(original.state_dict(), tmp_path / "weights.pth")
+    torch.save(original.state_dict(), folder / "weights.pth")
     stride = 16 if "mobilenet" in name else 8
     classes = tuple(f"c{index}" for index in range(VOC))
     spec = design_model(classes, (64, 96), backbone=name, output_stride=stride, exits=3, heads=("fcn-r4",))
-    model = build_model(spec, weights=tmp_path / "weights.pth")
+    model = build_model(spec, weights=folder / "weights.pth")
     image = _image(64, 96)
     normalised = Normalize([255 * v for v in IMAGENET_MEAN], [255 * v for v in IMAGENET_STD])(image)
     with torch.no_grad():
@@ -232,6 +264,33 @@ def test_weights_of_another_network_are_refused_by_tensor(tmp_path: Path) -> Non
         build_backbone("mobilenet_v2", 16, weights=tmp_path / "weights.pth")
 
 
+@pytest.mark.usefixtures("own_cache")
+def test_without_a_network_the_advice_to_start_from_random_weights_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take_offline(tmp_path, monkeypatch)
+    words = ["train", "--backbone", "mobilenet_v3_small", "--preset", str(_one_step(tmp_path)), "--size", "32x32"]
+    words += ["--run", str(tmp_path / "run"), "--json"]
+    with pytest.raises(InputError, match=r"can't be downloaded.* --weights none to start from random ones"):
+        run(words)
+    run([*words, "--weights", "none"])
+    first = json.loads(capsys.readouterr().out)
+    assert not first["reused"]
+    (tmp_path / "config.toml").write_text('weights = "none"')
+    run([*words, "--config", str(tmp_path / "config.toml")])
+    again = json.loads(capsys.readouterr().out)
+    assert again["reused"] and again["weights_sha256"] == first["weights_sha256"]
+    with pytest.raises(InputError, match="can't be downloaded"):
+        run(words)
+
+
+def _one_step(folder: Path) -> Path:
+    """A preset of the least training."""
+    stages = "".join(f"[training.{stage}]\nsteps = 1\n" for stage in ("exit_dropout", "distillation"))
+    (folder / "preset.toml").write_text(f'base = "smoke"\ndata = "shapes"\n{stages}')
+    return folder / "preset.toml"
+
+
 @pytest.mark.parametrize(
     ("macs", "count", "expected"),
     [((1,) * 6, 3, (1, 3, 5)), ((10, 1, 1), 3, (0, 1, 2)), ((1, 1, 10), 3, (0, 1, 2)), ((4, 2, 2), 2, (0, 2))],
@@ -256,3 +315,18 @@ def test_an_output_stride_that_is_not_offered_is_refused() -> None:
         build_backbone("mobilenet_v2", 4)
     with pytest.raises(InputError, match="made for output stride 8, not 16"):
         build_backbone("fcn_resnet50", 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "message"),
+    [
+        ("alexnet", 32, "strides past output stride 32 and can't be dilated; choose another backbone$"),
+        ("timm/nasnetalarge", 8, "in multiples of 32"),
+        ("timm/resnetblur18", 16, "convolutions alone shrink its maps: choose another one, or output_stride = 32"),
+        ("timm/dm_nfnet_f0", 16, "conv2 can't be dilated to output stride 16; .* or a larger output_stride"),
+    ],
+)
+def test_a_network_that_can_not_be_dilated_is_refused_in_one_line(name: str, stride: int, message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        outline_backbone(name, stride, (64, 64))
+    assert "\n" not in str(refused.value)

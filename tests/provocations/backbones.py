@@ -60,13 +60,18 @@ def no_state_dict(folder: Path, patch: pytest.MonkeyPatch) -> None:
     read_weights(Path("weights.pth"))
 
 
-def weights_that_can_not_be_downloaded(folder: Path, patch: pytest.MonkeyPatch) -> None:
+def take_offline(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """No network, and no published weights from an earlier download."""
     patch.setenv("TORCH_HOME", str(folder))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         patch.setenv(name, NOWHERE)
     for name in ("no_proxy", "NO_PROXY"):
         patch.delenv(name, raising=False)
     patch.setattr(urllib.request, "_opener", None)  # an earlier test's, which knows no proxy
+
+
+def weights_that_can_not_be_downloaded(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    take_offline(folder, patch)
     load_published_weights(open_network("mobilenet_v3_small", 32, 2))
 
 
