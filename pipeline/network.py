@@ -12,7 +12,7 @@ from pipeline.backbones import native_stride
 from pipeline.checkpoint import Checkpoint, load_model, open_checkpoint
 from pipeline.data import DataSource, load_source
 from pipeline.data.source import Size, SplitName
-from pipeline.evaluation import evaluate, evaluate_policies
+from pipeline.evaluation import evaluate_policies
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import ModelSpec, MultiExitModel, design_model
 from pipeline.policy import DEFAULT_POLICY, parse_policy
@@ -140,14 +140,7 @@ def float_statistics(
     network: Network, checkpoint: Checkpoint, model: MultiExitModel, split: SplitName, workspace: Workspace
 ) -> ExitStatistics:
     """Statistics of the fp32 network on one split, from the cache where the same were computed before."""
-
-    def here() -> ExitStatistics:
-        return evaluate(
-            model, network.source.split(split), workspace.progress, ignore=network.source.classes.ignore,
-            policy=network.policy,
-        )
-
-    return kept_statistics(network, checkpoint, split, workspace, here)
+    return policy_statistics([network], checkpoint, model, split, workspace)[0]
 
 
 def policy_statistics(
@@ -163,10 +156,10 @@ def policy_statistics(
         found = evaluate_policies(model, source.split(split), workspace.progress, ignore=ignore, policies=lacking)
         return dict(zip(lacking, found, strict=True))
 
-    return [
-        kept_statistics(one, checkpoint, split, workspace, lambda policy=one.policy: computed()[policy])  # type: ignore[misc]
-        for one in networks
-    ]
+    def of(network: Network) -> ExitStatistics:
+        return kept_statistics(network, checkpoint, split, workspace, lambda: computed()[network.policy])
+
+    return list(map(of, networks))
 
 
 def kept_statistics(

@@ -77,16 +77,19 @@ def measure(size: tuple[int, int], heads: Sequence[str], exits: int, steps: int,
 
 
 def schedule_of() -> TrainingSchedule:
+    """The default method, a few images a step."""
     return TrainingSchedule(SCHEDULE, SCHEDULE, method=TrainingMethod())
 
 
 def source_of(size: tuple[int, int]) -> DataSource:
+    """One black image of `size` (height, width): class weights are read from it, nothing else."""
     split = Split("train", ("a",), np.zeros((1, *size, 3), np.uint8), np.zeros((1, *size), np.uint8))
     classes = ClassList(CLASSES, tuple((index, 0, 0) for index in range(len(CLASSES))))
     return DataSource("random", classes, size, split, split, split, split, "", "")
 
 
 def batch_of(size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random images float32 [B, 3, H, W] in 0..255 and labels int64 [B, H, W]."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(SCHEDULE.batch, *size, 3, generator=generator).mul(255).permute(0, 3, 1, 2)
     return images, torch.randint(0, len(CLASSES), (SCHEDULE.batch, *size), generator=generator)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import torch
+from passive import wait_as_the_product
 from torch import Tensor
 from torch.optim import AdamW
 
@@ -108,5 +109,5 @@ def _tensors(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    wait_as_the_product()
     main()

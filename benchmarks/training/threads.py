@@ -8,6 +8,7 @@ import os
 import time
 
 import torch
+from passive import wait_as_the_product
 
 from pipeline.model import build_model, design_model
 from pipeline.training.threads import SMALL_STEP
@@ -49,5 +50,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    wait_as_the_product()
     main()

@@ -1,6 +1,5 @@
 """Training from start or from where it was broken off, to a checkpoint."""
 
-import secrets
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipeline.training.batches import BatchStream
 from pipeline.training.engine import Engine, choose_engine
 from pipeline.training.log import NoLog, TrainingLog
 from pipeline.training.loop import StageRun, TrainingDiverged
+from pipeline.training.one_folder import check_one_folder
 from pipeline.training.schedule import TrainingMethod, TrainingSchedule
 from pipeline.training.seeds import seed_of, start_heads_anew
 from pipeline.training.stages import (
@@ -146,7 +146,7 @@ def train(
     engine = choose_engine(schedule.method.precision) if processes() > 1 else None
     if engine:  # first of all: who finds a checkpoint leaves, and the others would wait for it
         for place in filter(None, (folder, options.shared)):
-            _check_one_folder(place, engine)
+            check_one_folder(place, engine)
     finished = _finished(folder, key)
     if finished:
         return finished
@@ -201,34 +201,6 @@ def _check_schedule(schedule: TrainingSchedule, options: RunOptions, engine: Eng
                 f"a batch of {stage.batch} images can't be shared by {engine.processes} processes: give a multiple in "
                 "a preset file (--preset FILE.toml)"
             )
-
-
-def _check_one_folder(folder: Path, engine: Engine) -> None:
-    """Every process must see the states and the checkpoint that the first one writes.
-
-    Raises:
-        InputError: `folder` is another one on some node; raised in every process.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    token = folder / f"seen-by-all-{_number_of_all(engine)}"
-    if engine.rank == 0:
-        token.touch()
-    engine.wait()
-    seen = torch.tensor([float(token.exists())], device=engine.device)
-    engine.average([seen])
-    if engine.rank == 0:
-        token.unlink()
-    if float(seen) < 1:
-        raise InputError(f"{folder} is not one and the same folder for all {engine.processes} processes: on every node "
-                         "give the same data and schedule, and let XDG_CACHE_HOME (of shares: --together) name one "
-                         "folder that all of them share")
-
-
-def _number_of_all(engine: Engine) -> int:
-    """A random number, the same in every process: other trainings may look into the same folder at the same time."""
-    number = torch.tensor([float(secrets.randbelow(2**20) if engine.rank == 0 else 0)], device=engine.device)
-    engine.average([number])
-    return round(float(number) * engine.processes)
 
 
 def _finished(folder: Path, key: str) -> Checkpoint | None:

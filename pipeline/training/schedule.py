@@ -17,12 +17,12 @@ own head learns on beside the others, on the frozen backbone, where stage 1 trai
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+# What a preset file is held against; a schedule made in Python is checked when it is trained.
 Count = Annotated[int, Meta(ge=1)]
 Steps = Annotated[int, Meta(ge=0)]
-Above = Annotated[float, Meta(gt=0)]
-AtLeastZero = Annotated[float, Meta(ge=0)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-"""What a preset file is held against; a schedule made in Python is checked when it is trained."""
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
 
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -36,8 +36,8 @@ class StageSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     steps: Steps
     batch: Count
-    head_rate: Above
-    backbone_rate: AtLeastZero = 0.0
+    head_rate: Positive
+    backbone_rate: NotNegative = 0.0
     warmup: Steps = 10
     loss_stride: Count = 1
 
@@ -53,7 +53,7 @@ class TrainingMethod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     scheme: Scheme = "end-to-end"
     variant: Variant = "labels"
-    temperature: Above = 1.0
+    temperature: Positive = 1.0
     fresh_heads: bool = False
     independent: bool = True
     accumulate: Count = 1
@@ -75,11 +75,11 @@ class TrainingSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     exit_dropout: StageSchedule
     distillation: StageSchedule
-    weight_decay: AtLeastZero = 0.01
-    scale: tuple[Above, Above] = (0.7, 1.8)
-    photometric: Share = 0.3
-    class_weight_power: AtLeastZero = 0.5
-    distillation_alpha: Share = 0.5
+    weight_decay: NotNegative = 0.01
+    scale: tuple[Positive, Positive] = (0.7, 1.8)
+    photometric: Fraction = 0.3
+    class_weight_power: NotNegative = 0.5
+    distillation_alpha: Fraction = 0.5
     seed: int = 0
     pretrained: bool = True
     save_every: Count = 25

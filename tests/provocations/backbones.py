@@ -19,7 +19,8 @@ from pipeline.model import MultiExitModel, build_model, design_model
 from pipeline.network import NetworkRequest, _check_given
 from pipeline.presets import find_preset
 from pipeline.training.engine import OneProcess
-from pipeline.training.run import RunOptions, _check_one_folder, _check_schedule
+from pipeline.training.one_folder import check_one_folder
+from pipeline.training.run import RunOptions, _check_schedule
 
 NO_SPLITS = tuple(Split(name, (), np.empty(0, np.uint8), np.empty(0, np.uint8)) for name in SPLIT_NAMES)
 NOWHERE = "http://127.0.0.1:9"
@@ -115,7 +116,7 @@ def data_that_can_not_be_read_back(folder: Path, patch: pytest.MonkeyPatch) -> N
 def folder_that_one_process_sees_alone(folder: Path, patch: pytest.MonkeyPatch) -> None:
     second = OneProcess()
     second.rank, second.processes = 1, 2
-    _check_one_folder(folder / "node1", second)
+    check_one_folder(folder / "node1", second)
 
 
 def batch_that_two_processes_can_not_share(folder: Path, patch: pytest.MonkeyPatch) -> None:
