@@ -1,26 +1,26 @@
-import json
+"""Training resumes exactly, moves what it names and nothing else, and refuses what it can't follow."""
+
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import msgspec
 import pytest
 import torch
-from killed_training import SCHEDULE, tiny_source, tiny_spec
+from killed_training import SCHEDULE, tiny_spec
 from one_convolution import one_step
-from safetensors import safe_open
 from safetensors.torch import load_file
+from tiny_trainings import InterruptedProgress, NotedProgress, kept_steps, same, weights
+from tiny_trainings import source as source
+from tiny_trainings import spec as spec
 
 from device_profiler.errors import InputError
 from pipeline.checkpoint import Checkpoint
 from pipeline.data import DataSource
 from pipeline.model import ModelSpec, build_model
-from pipeline.progress import Advance, SilentProgress
+from pipeline.progress import SilentProgress
 from pipeline.training import TrainingMethod, TrainingSchedule
 from pipeline.training.engine import OneProcess
 from pipeline.training.run import (
@@ -37,69 +37,12 @@ from pipeline.training.run import (
 )
 from pipeline.training.stages import BackboneStage, HeadStage, plain_head
 
-Weights = dict[str, torch.Tensor]
-
-
-class NotedProgress(SilentProgress):
-    """Notes after how many steps each task begins."""
-
-    def __init__(self) -> None:
-        self.begun: list[int] = []
-
-    @contextmanager
-    def task(self, title: str, total: int) -> Iterator[Advance]:
-        counts: list[int] = []
-        yield lambda steps=1, note="": counts.append(steps)
-        if title.startswith("stage"):
-            self.begun.append(counts[0])
-
-
-class InterruptedProgress:
-    """Ctrl-C after so many steps in all."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    @contextmanager
-    def task(self, title: str, total: int) -> Iterator[Advance]:
-        yield self._advance
-
-    def _advance(self, steps: int = 1, note: str = "") -> None:
-        self.left -= steps
-        if self.left <= 0:
-            raise KeyboardInterrupt
-
-    def note(self, text: str) -> None:
-        pass
-
 
 def with_method(**change: object) -> TrainingSchedule:
     return msgspec.structs.replace(SCHEDULE, method=msgspec.structs.replace(SCHEDULE.method, **change))
 
 
 COUPLED = with_method(independent=False)
-
-
-def weights(folder: Path) -> Weights:
-    return load_file(folder / "model.safetensors")
-
-
-def same(first: Weights, second: Weights, part: str = "") -> bool:
-    names = [name for name in first if name.startswith(part)]
-    assert names
-    return all(torch.equal(first[name], second[name]) for name in names)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataSource]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield tiny_source()
-
-
-@pytest.fixture(scope="module")
-def spec(source: DataSource) -> ModelSpec:
-    return tiny_spec(source)
 
 
 @pytest.fixture(scope="module", params=[SCHEDULE, COUPLED], ids=["independent", "coupled"])
@@ -135,16 +78,6 @@ def test_interrupted_training_resumes_to_the_same_weights(
     assert (tmp_path / STATE).exists() == (stop_after > 2) and not (tmp_path / "model.json").exists()
     train(spec, source, schedule, tmp_path, SilentProgress())
     assert same(weights(undisturbed), weights(tmp_path))
-
-
-def kept_steps(folder: Path) -> set[tuple[int, int]]:
-    """(stage, steps done) of every state that lies there."""
-    found = set()
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as stored:
-            progress = json.loads(stored.metadata()["progress"])
-        found.add((progress["stage"], progress["step"]))
-    return found
 
 
 @pytest.mark.parametrize(
@@ -396,97 +329,6 @@ def test_the_plain_head_is_the_least_reduced_fcn_but_at_the_last_exit_the_full_n
 ) -> None:
     assert [plain_head(spec, index) for index in range(3)] == ["fcn-r1", "fcn-r1", "lraspp-r4"]
     assert plain_head(tiny_spec(source, ("lraspp-r4", "fcn-r1-b2", "fcn-r2")), 0) == "fcn-r2"
-
-
-def launched(tmp_path: Path, script: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Two processes of a script beside this file, or of `-m`, as `torchrun` and `accelerate launch` start them."""
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here.parents[1]), str(here)])
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    surroundings = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-    command = [*launch, script if script == "-m" else str(here / script), *words]
-    return subprocess.run(
-        command, env={**surroundings, **environment}, timeout=500, check=False, capture_output=True, text=True
-    )
-
-
-def test_two_processes_train_one_network_and_leave_one_checkpoint(
-    spec: ModelSpec, source: DataSource, tmp_path: Path
-) -> None:
-    ended = launched(tmp_path, "killed_training.py", str(tmp_path / "run"), "1000")
-    assert ended.returncode == 0, ended.stderr
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["model.json", "model.safetensors"]
-    shared = weights(tmp_path / "run")
-    train(spec, source, SCHEDULE, tmp_path / "alone", SilentProgress())
-    assert all(torch.isfinite(value).all() for value in shared.values())
-    assert not same(weights(tmp_path / "alone"), shared, "blocks")  # BatchNorm sees one image a process
-
-
-def test_two_processes_share_a_batch_and_agree_on_its_gradient(tmp_path: Path) -> None:
-    ended = launched(tmp_path, "one_convolution.py", str(tmp_path / "step"))
-    assert ended.returncode == 0, ended.stderr
-    first, second = (torch.load(tmp_path / f"step{rank}") for rank in range(2))
-    torch.testing.assert_close(first, one_step(4, OneProcess()), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(first, second, rtol=0, atol=0)
-
-
-@pytest.mark.slow
-def test_two_processes_keep_one_file_of_curves(tmp_path: Path) -> None:
-    stages = "".join(f"[training.{stage}]\nsteps = 1\n" for stage in ("exit_dropout", "distillation"))
-    (tmp_path / "preset.toml").write_text(f'base = "smoke"\ndata = "shapes"\n{stages}')
-    words = ["--preset", str(tmp_path / "preset.toml"), "--backbone", "user_networks:Plain", "--heads", "fcn-r4"]
-    words += ["--size", "32x32", "--tensorboard", "--run", str(tmp_path / "run")]
-    ended = launched(tmp_path, "-m", "--", "pipeline", "train", *words)
-    assert ended.returncode == 0, ended.stderr
-    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
-
-
-@pytest.mark.slow
-def test_two_killed_processes_resume_to_the_same_weights(tmp_path: Path) -> None:
-    killed = launched(tmp_path, "killed_training.py", str(tmp_path / "run"), "8")
-    assert killed.returncode != 0 and kept_steps(tmp_path / "run") == {(1, 5), (2, 2)}
-    for folder in ("run", "whole"):
-        ended = launched(tmp_path, "killed_training.py", str(tmp_path / folder), "1000")
-        assert ended.returncode == 0, ended.stderr
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
-
-
-@pytest.mark.parametrize("finished", [False, True], ids=["nothing there", "one is done"])
-def test_processes_that_see_different_folders_stop_before_the_first_step(
-    spec: ModelSpec, source: DataSource, tmp_path: Path, finished: bool
-) -> None:
-    if finished:  # then the first process could leave at once, and the second one would wait for it
-        train(spec, source, SCHEDULE, tmp_path / "run0", SilentProgress())
-    ended = launched(tmp_path, "killed_training.py", str(tmp_path / "run"), "1000", FOLDER_BY_RANK="yes")
-    assert ended.returncode != 0 and "is not one and the same folder for all 2 processes" in ended.stderr
-    assert {path.name for path in tmp_path.glob("run*/*")} <= {"model.json", "model.safetensors"}
-    assert len(list(tmp_path.glob("run*/*"))) == 2 * finished
-
-
-def test_states_stay_until_every_process_has_read_them(
-    spec: ModelSpec, source: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A first process that finds all stages done must not clear up before the others have come so far."""
-    with pytest.raises(KeyboardInterrupt):
-        train(spec, source, SCHEDULE, tmp_path, InterruptedProgress(9))
-    states, waits = {path.name for path in tmp_path.iterdir()}, []
-    monkeypatch.setattr(OneProcess, "wait", lambda engine: waits.append({path.name for path in tmp_path.iterdir()}))
-    train(spec, source, SCHEDULE, tmp_path, InterruptedProgress(0))
-    assert len(states) == 2 and waits == [states, {"model.json", "model.safetensors"}]
-
-
-def test_only_the_first_process_writes_curves(
-    spec: ModelSpec, source: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written: list[int] = []
-    log = SimpleNamespace(write=lambda stage, step, values: written.append(step))
-    short = msgspec.structs.replace(SCHEDULE, distillation=msgspec.structs.replace(SCHEDULE.distillation, steps=0))
-    train(spec, source, short, tmp_path / "first", SilentProgress(), RunOptions(log=log))
-    assert written == [1, 2, 3, 4, 5]
-    monkeypatch.setattr(OneProcess, "rank", 1)
-    with pytest.raises(InputError, match="no checkpoint"):  # writing it is the first process's, too
-        train(spec, source, short, tmp_path / "second", SilentProgress(), RunOptions(log=log))
-    assert written == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from killed_training import SCHEDULE, tiny_source
 from one_convolution import OneConvolution
 from safetensors import safe_open
-from test_training import InterruptedProgress
+from tiny_trainings import InterruptedProgress
 from torch import Tensor
 from torch.optim import Optimizer
 
