@@ -6,7 +6,7 @@ from report_factory import changed, make_report
 from report_reader import words
 
 from device_profiler.measurement import Verdict, VerdictKind
-from pipeline.run_report import Constraint, ParityCheck, RunReport, TimingSource
+from pipeline.run_report import Constraint, ParityCheck, RunReport, TimingSource, Whole
 from pipeline.run_report.assurance import Assurance, assurances
 from pipeline.run_report.decision import decide
 from pipeline.run_report.page import page as html
@@ -18,13 +18,16 @@ def by_title(report: RunReport, part: str) -> Assurance:
     return found[0]
 
 
+def retimed(network: Whole, **fields: object) -> Whole:
+    """The same network with other timings of its paths as a whole."""
+    replace = msgspec.structs.replace
+    paths = tuple(replace(path, whole=replace(path.whole, **fields)) for path in network.paths)
+    return replace(network, paths=paths)
+
+
 def test_figures_of_different_provenance_are_never_divided(report: RunReport) -> None:
     measured = TimingSource(provenance="measured", requested_unit="npu", actual_unit="npu")
-    paths = tuple(
-        msgspec.structs.replace(path, whole=msgspec.structs.replace(path.whole, source=measured))
-        for path in report.strongest_single.paths
-    )
-    mixed = changed(report, strongest_single=msgspec.structs.replace(report.strongest_single, paths=paths))
+    mixed = changed(report, strongest_single=retimed(report.strongest_single, source=measured))
     decision = decide(mixed)
     assert decision.strongest.speed_up is None
     assert "faster" not in decision.headline
@@ -32,22 +35,14 @@ def test_figures_of_different_provenance_are_never_divided(report: RunReport) ->
 
 
 def test_a_slower_winner_is_not_called_faster(report: RunReport) -> None:
-    slow = tuple(
-        msgspec.structs.replace(path, whole=msgspec.structs.replace(path.whole, ns=9e7, low_ns=9e7, high_ns=9e7))
-        for path in report.chosen.paths
-    )
-    spoilt = changed(report, chosen=msgspec.structs.replace(report.chosen, paths=slow))
+    spoilt = changed(report, chosen=retimed(report.chosen, ns=9e7, low_ns=9e7, high_ns=9e7))
     assert "faster" not in decide(spoilt).headline
     assert by_title(spoilt, "differs from its parts").level == "mind"
 
 
 def test_another_unit_than_asked_for_is_a_problem(report: RunReport) -> None:
     source = TimingSource(provenance="emulated", requested_unit="npu", actual_unit="cpu")
-    paths = tuple(
-        msgspec.structs.replace(path, whole=msgspec.structs.replace(path.whole, source=source))
-        for path in report.chosen.paths
-    )
-    fallen = changed(report, chosen=msgspec.structs.replace(report.chosen, paths=paths))
+    fallen = changed(report, chosen=retimed(report.chosen, source=source))
     line = by_title(fallen, "Another unit answered")
     assert line.level == "bad"
     assert "NPU" in line.text and "CPU" in line.text
@@ -58,11 +53,7 @@ def test_whether_the_accelerator_ran_is_told_with_its_reasons(
     report: RunReport, kind: VerdictKind, level: str
 ) -> None:
     verdict = Verdict(kind, "npu", ("the counter of inferences grew by 9", "the control took 3 times longer"))
-    paths = tuple(
-        msgspec.structs.replace(path, whole=msgspec.structs.replace(path.whole, verdict=verdict))
-        for path in report.chosen.paths
-    )
-    line = by_title(changed(report, chosen=msgspec.structs.replace(report.chosen, paths=paths)), "accelerator ran")
+    line = by_title(changed(report, chosen=retimed(report.chosen, verdict=verdict)), "accelerator ran")
     assert (line.level, line.title) == (level, f"That the accelerator ran is {kind} (npu)")
     assert line.text == "the counter of inferences grew by 9; the control took 3 times longer."
 
