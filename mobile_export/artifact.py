@@ -44,6 +44,15 @@ class EntryPoint(msgspec.Struct, frozen=True):
         return sum(op.delegated for op in self.operators) / len(self.operators) if self.operators else 0.0
 
     @property
+    def confidence_step(self) -> float:
+        """What one position of its logits adds to a confidence that counts positions; 0 without logits."""
+        logits = next((port for port in self.outputs if port.spec.name == "logits"), None)
+        if logits is None:
+            return 0.0
+        height, width = logits.spec.shape[1:3] if logits.layout == "NHWC" else logits.spec.shape[2:4]
+        return 1 / (height * width)
+
+    @property
     def macs(self) -> int:
         """Multiply-adds of the entry point."""
         return sum(op.macs for op in self.operators)
@@ -97,3 +106,7 @@ class Artifact(msgspec.Struct, frozen=True):
     def entry(self, name: str) -> EntryPoint:
         """The entry point called `name` (KeyError if absent)."""
         return {entry.name: entry for entry in self.entries}[name]
+
+    def flips_cost(self, flips: int) -> float:
+        """By how much `flips` positions change a confidence that counts them, at most."""
+        return flips * max(entry.confidence_step for entry in self.entries)

@@ -24,7 +24,7 @@ from mobile_export.manifest import (
     encode_manifest,
     schema_text,
 )
-from mobile_export.self_check import CONFIDENCE_TOLERANCE, LABEL_AGREEMENT, Sample
+from mobile_export.self_check import LABEL_AGREEMENT, Sample
 from mobile_export.session import CascadeResult
 
 MANIFEST = "manifest.json"
@@ -84,7 +84,7 @@ class Bundle:
             CascadeResult(n, answer.confidences, np.asarray(Image.open(self.folder / answer.labels)), 0)
             for n, answer in enumerate(check.answers)
         )
-        return Sample(_pixels(self.folder / check.image), check.exit, answers)
+        return Sample(_pixels(self.folder / check.image), check.exit, answers, check.confidence_tolerance)
 
 
 def _pixels(file: Path) -> npt.NDArray[np.uint8]:
@@ -141,8 +141,7 @@ def _write_sample(whole: Path, manifest: Manifest, sample: Sample) -> SelfCheck:
         labels = f"{SELF_CHECK}/exit_{n}.pgm"
         (whole / labels).write_bytes(_pnm(answer.labels.reshape(answer.labels.shape[-2:]).astype(np.uint8)))
         answers.append(ExpectedAnswer(labels, answer.confidences))
-    tolerance = CONFIDENCE_TOLERANCE[manifest.artifact.precision]
-    return SelfCheck(image, sample.exit, tuple(answers), tolerance, LABEL_AGREEMENT)
+    return SelfCheck(image, sample.exit, tuple(answers), sample.tolerance, LABEL_AGREEMENT)
 
 
 def _pnm(pixels: npt.NDArray[np.uint8]) -> bytes:

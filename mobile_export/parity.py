@@ -23,7 +23,8 @@ class Tolerance(msgspec.Struct, frozen=True):
     """What parity may cost.
 
     `max_error`, `mean_error`: absolute error of an output, as a share of that output's standard deviation over the
-    samples (its own scale: logits and features have no natural unit). `confidence_error`: absolute, in 0..1.
+    samples (its own scale: logits and features have no natural unit). `confidence_error`: absolute, in 0..1, beside
+    `confidence_flips` positions of the logits that rounding may move, where the confidence counts positions.
     `clear_agreement`: for logits, least share of pixels with eager PyTorch's label among those whose best class leads
     by more than CLEAR_MARGIN mean errors: how many pixels are near a tie is the network's doing, how many others lose
     their label is the export's. `map_agreement`: for label maps, in which ties can't be told, the same among all.
@@ -34,6 +35,7 @@ class Tolerance(msgspec.Struct, frozen=True):
     confidence_error: float
     clear_agreement: float
     map_agreement: float
+    confidence_flips: int = 0
 
     def as_dict(self) -> dict[str, float]:
         """By field name."""
@@ -113,18 +115,25 @@ def _check_entry(
         outputs = session.run(entry.name, stored)
         for index, port in enumerate(entry.outputs):
             collected[index].append((to_real(port, outputs[index]), expected[index]))
-    return [_compare(entry.name, port, pairs, allowed) for port, pairs in zip(entry.outputs, collected, strict=True)]
+    ports = zip(entry.outputs, collected, strict=True)
+    return [_compare(entry, port, pairs, allowed) for port, pairs in ports]
 
 
-def _compare(entry: str, port: Port, pairs: Pairs, allowed: Tolerance) -> tuple[OutputParity, str | None]:
+def confidence_limit(entry: EntryPoint, allowed: Mapping[str, float]) -> float:
+    """Largest error that an entry's confidence may have under a tolerance (`Tolerance.as_dict`)."""
+    return allowed["confidence_error"] + allowed["confidence_flips"] * entry.confidence_step
+
+
+def _compare(entry: EntryPoint, port: Port, pairs: Pairs, allowed: Tolerance) -> tuple[OutputParity, str | None]:
     for found, expected in pairs:
         if found.shape != expected.shape:
-            raise VerificationError(f"{entry}.{port.spec.name} has shape {found.shape}, eager PyTorch {expected.shape}")
+            where = f"{entry.name}.{port.spec.name}"
+            raise VerificationError(f"{where} has shape {found.shape}, eager PyTorch {expected.shape}")
     errors = [np.abs(found.astype(np.float64) - expected.astype(np.float64)) for found, expected in pairs]
     agreement = _agreement(port, pairs)
     mean_error = float(np.mean([error.mean() for error in errors]))
     parity = OutputParity(
-        entry=entry,
+        entry=entry.name,
         output=port.spec.name,
         samples=len(pairs),
         max_abs_error=max(float(error.max()) for error in errors),
@@ -132,7 +141,7 @@ def _compare(entry: str, port: Port, pairs: Pairs, allowed: Tolerance) -> tuple[
         label_agreement=agreement,
         clear_agreement=_clear_agreement(port, pairs, CLEAR_MARGIN * mean_error),
     )
-    return parity, _failure(parity, pairs, allowed)
+    return parity, _failure(parity, pairs, allowed, confidence_limit(entry, allowed.as_dict()))
 
 
 def _agreement(port: Port, pairs: Pairs) -> float | None:
@@ -156,7 +165,7 @@ def _clear_agreement(port: Port, pairs: Pairs, margin: float) -> float | None:
     return float(clear.mean()) if clear.size else None
 
 
-def _failure(parity: OutputParity, pairs: Pairs, allowed: Tolerance) -> str | None:
+def _failure(parity: OutputParity, pairs: Pairs, allowed: Tolerance, confidence: float) -> str | None:
     where = f"{parity.entry}.{parity.output}"
     if parity.output == "labels":
         agreement = parity.label_agreement
@@ -170,7 +179,7 @@ def _failure(parity: OutputParity, pairs: Pairs, allowed: Tolerance) -> str | No
             f"{allowed.clear_agreement}"
         )
     if parity.output == "confidence":
-        most, least = allowed.confidence_error, allowed.confidence_error
+        most, least = confidence, confidence
     else:
         scale = float(np.std(np.concatenate([expected.reshape(-1) for _, expected in pairs]))) or 1.0
         most, least = allowed.max_error * scale, allowed.mean_error * scale

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from device_profiler.errors import VerificationError
 from device_profiler.workload import Array, CascadePlan
+from mobile_export.artifact import Artifact
 from mobile_export.session import CascadeResult, HostSession
 
 CONFIDENCE_TOLERANCE = {"fp32": 1e-3, "fp16": 0.01, "w8": 0.01, "int8": 0.02}
@@ -21,11 +22,15 @@ LABEL_AGREEMENT = 0.99
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """An image uint8 [H, W, 3] RGB of the input's size; `answers[n]`: the deployment's when it leaves at exit n."""
+    """An image uint8 [H, W, 3] RGB of the input's size; `answers[n]`: the deployment's when it leaves at exit n.
+
+    `tolerance`: how far a confidence may lie from these on another processor.
+    """
 
     image: npt.NDArray[np.uint8]
     exit: int
     answers: tuple[CascadeResult, ...]
+    tolerance: float
 
     @property
     def labels(self) -> Array:
@@ -33,8 +38,13 @@ class Sample:
         return self.answers[self.exit].labels
 
 
+def confidence_tolerance(artifact: Artifact, flips: int = 0) -> float:
+    """How far a confidence may lie from the validated one on another processor: `flips` positions more if it counts."""
+    return CONFIDENCE_TOLERANCE[artifact.precision] + artifact.flips_cost(flips)
+
+
 def make_sample(
-    artifact_file: Path, runtime: str, plan: CascadePlan, image: npt.NDArray[np.uint8], stored: Array
+    artifact_file: Path, runtime: str, plan: CascadePlan, image: npt.NDArray[np.uint8], stored: Array, tolerance: float
 ) -> Sample:
     """Run `image` (`stored`: as the first stage takes it) to every exit, and as deployed, on this machine.
 
@@ -43,7 +53,7 @@ def make_sample(
     """
     with HostSession(artifact_file, runtime) as session:
         answers = tuple(session.run_cascade(leaving_at(plan, n), stored) for n in range(len(plan.stages)))
-        return Sample(image, session.run_cascade(plan, stored).exit, answers)
+        return Sample(image, session.run_cascade(plan, stored).exit, answers, tolerance)
 
 
 def leaving_at(plan: CascadePlan, exit: int) -> CascadePlan:
@@ -52,7 +62,7 @@ def leaving_at(plan: CascadePlan, exit: int) -> CascadePlan:
     return msgspec.structs.replace(plan, thresholds=tuple(limits))
 
 
-def compare_samples(expected: Sample, found: Sample, precision: str) -> tuple[str, ...]:
+def compare_samples(expected: Sample, found: Sample) -> tuple[str, ...]:
     """Hold a device's answers to the sample against the expected ones; a line for each exit says what held.
 
     Raises:
@@ -61,7 +71,7 @@ def compare_samples(expected: Sample, found: Sample, precision: str) -> tuple[st
     if found.exit != expected.exit:
         raise VerificationError(f"self-check failed: the sample leaves at exit {found.exit}, not {expected.exit}")
     pairs = zip(expected.answers, found.answers, strict=True)
-    return tuple(_compare(n, theirs, ours, CONFIDENCE_TOLERANCE[precision]) for n, (theirs, ours) in enumerate(pairs))
+    return tuple(_compare(n, theirs, ours, expected.tolerance) for n, (theirs, ours) in enumerate(pairs))
 
 
 def _compare(exit: int, expected: CascadeResult, found: CascadeResult, tolerance: float) -> str:

@@ -25,7 +25,7 @@ from mobile_export.manifest import (
     Stage,
     Temporal,
 )
-from mobile_export.self_check import CONFIDENCE_TOLERANCE, Sample, make_sample
+from mobile_export.self_check import Sample, confidence_tolerance, make_sample
 from pipeline.data.source import Split
 from pipeline.deciding import SplitStatistics
 from pipeline.deployment import DeployRequest, TimedWhole
@@ -33,6 +33,7 @@ from pipeline.exact_search.configuration import Candidate
 from pipeline.exact_search.evaluate import answering, routed_overlap
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.network import Network
+from pipeline.policy import parse_policy
 from pipeline.proof import Proof
 from pipeline.shipping import Shipment, stored_image, taken_image, taken_size
 from pipeline.workspace import Workspace
@@ -88,7 +89,8 @@ def make_bundle(
         mixed_precision=mixed,
         warnings=tuple(workspace.warnings),
     )
-    sample = _sample(shipment, network.source.test, proof)
+    tolerance = confidence_tolerance(artifact, parse_policy(network.policy).flips)
+    sample = _sample(shipment, network.source.test, proof, tolerance)
     return write_bundle(workspace.run / "deployment", manifest, shipment.file, sample)
 
 
@@ -105,16 +107,16 @@ def _readouts(
     )
 
 
-def _sample(shipment: Shipment, test: Split, proof: Proof) -> Sample:
+def _sample(shipment: Shipment, test: Split, proof: Proof, tolerance: float) -> Sample:
     """The first test image that leaves at the same exit on every processor, with its answers.
 
     Raises:
         VerificationError: it leaves elsewhere than in the proof.
     """
     artifact, plan = shipment.artifact, shipment.plan
-    index = sample_index(proof.answers.confidences, plan.thresholds, CONFIDENCE_TOLERANCE[artifact.precision])
-    stored = stored_image(artifact, plan, test, index)
-    sample = make_sample(shipment.file, artifact.runtime, plan, taken_image(artifact, plan, test, index), stored)
+    index = sample_index(proof.answers.confidences, plan.thresholds, tolerance)
+    stored, image = stored_image(artifact, plan, test, index), taken_image(artifact, plan, test, index)
+    sample = make_sample(shipment.file, artifact.runtime, plan, image, stored, tolerance)
     if sample.exit != proof.answers.exits[index]:
         raise VerificationError(
             f"test image {index} leaves at exit {sample.exit}, but at {proof.answers.exits[index]} in the proof: the "

@@ -144,9 +144,8 @@ def _decide(
 ) -> tuple[Decision, tuple[Doubt, ...]]:
     """Search, for the objective and for what the winner is compared to."""
     with workspace.timed("search"), workspace.progress.task("search", 1) as advance:
-        decision = decide(
-            learned.statistics, learned.table, request.objective, count_model(learned.model), request.promise
-        )
+        cost = count_model(learned.model, network.policy)
+        decision = decide(learned.statistics, learned.table, request.objective, cost, request.promise)
         doubted = _doubts(network, learned, request)
         advance(1, "")
     return decision, doubted

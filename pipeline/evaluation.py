@@ -1,6 +1,6 @@
 """Evaluation of every exit and head on one split, from one pass per batch through the backbone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -19,10 +19,6 @@ from pipeline.progress import Progress
 BATCH = 8
 CHUNK = 4 * BATCH
 """Images that go to one of several hosts or processes at a time."""
-
-
-AGREEMENT = "agreement"
-"""A policy that `evaluate` alone tells, no exported program: the share of pixels that the exit before labels alike."""
 
 
 def evaluate(
@@ -54,49 +50,31 @@ def evaluate_policies(
     policies: Sequence[str],
     batch: int = BATCH,
 ) -> tuple[ExitStatistics, ...]:
-    """As `evaluate`, under each of `policies` (`agreement` among them): they share one pass and the overlaps."""
+    """As `evaluate`, under each of `policies`: they share one pass and the overlaps."""
     check_split(model.spec, split)
     spec = model.spec
     counts = Counts.empty(spec, len(split))
     confidences = [counts.confidence, *(np.zeros_like(counts.confidence) for _ in policies[1:])]
-    scorer = _Scorer(tuple(map(_confidence, policies)), Finish(spec.size), len(spec.classes), ignore)
+    scorer = _Scorer(tuple(map(Confidence, policies)), Finish(spec.size), len(spec.classes), ignore)
     model.eval()
     with torch.inference_mode(), progress.task("evaluating every exit and head", len(split)) as advance:
         for start in range(0, len(split), batch):
             stop = min(start + batch, len(split))
             images = to_images(np.asarray(split.images[start:stop]))
             masks = np.asarray(split.masks[start:stop])
-            before: list[Tensor] = []
+            witness: Tensor | None = None
             for e, of_exit in enumerate(model(images)):
-                labels = [scorer.finish(logits) for logits in of_exit]
                 for h, logits in enumerate(of_exit):
                     where = e, h, slice(start, stop)
-                    counts.intersection[where], counts.union[where] = scorer.overlaps(labels[h], masks)
-                    rival = before[min(h, len(before) - 1)] if before else None
+                    counts.intersection[where], counts.union[where] = scorer.overlaps(logits, masks)
                     for confidence, of_policy in zip(confidences, scorer.confidences, strict=True):
-                        confidence[where] = of_policy(logits, labels[h], rival).numpy()
-                before = labels
+                        confidence[where] = of_policy(logits, witness).numpy()
+                witness = of_exit[model.cheapest[e]]
             advance(stop - start, "")
     return tuple(
         replace(counts, confidence=confidence).statistics(spec, split, policy, "fp32")
         for confidence, policy in zip(confidences, policies, strict=True)
     )
-
-
-Told = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Logits, labels and the labels of the exit before (None at the first) to one confidence an image."""
-
-
-def _confidence(policy: str) -> Told:
-    if policy == AGREEMENT:
-        return _agreement
-    module = Confidence(policy)
-    return lambda logits, labels, before: module(logits)
-
-
-def _agreement(logits: Tensor, labels: Tensor, before: Tensor | None) -> Tensor:
-    """0 at the first exit: there is nothing to agree with, so no image leaves there."""
-    return torch.zeros(len(labels)) if before is None else (labels == before).float().mean(dim=(1, 2))
 
 
 def to_images(images: NDArray[np.uint8]) -> Tensor:
@@ -162,15 +140,16 @@ def _slots(spec: ModelSpec) -> int:
 
 @dataclass(frozen=True)
 class _Scorer:
-    confidences: tuple[Told, ...]
+    confidences: tuple[Confidence, ...]
     finish: Finish
     classes: int
     ignore: int
 
     def overlaps(
-        self, labels: Tensor, masks: NDArray[np.uint8]
+        self, logits: Tensor, masks: NDArray[np.uint8]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Intersection and union [N, C] of labels [N, H, W] with masks [N, H, W]."""
+        """Intersection and union [N, C] of what logits [N, C, h, w] say with masks [N, H, W]."""
+        labels = self.finish(logits)
         found = [overlap(labels[i].numpy(), masks[i], self.classes, self.ignore) for i in range(len(masks))]
         intersection, union = (np.stack(part) for part in zip(*found, strict=True))
         return intersection, union

@@ -29,7 +29,7 @@ from pipeline.exit_statistics import mean_iou
 from pipeline.model import MultiExitModel
 from pipeline.network import Network
 from pipeline.partition import Partition, block_entry, head_entry
-from pipeline.policy import Finish
+from pipeline.policy import DEFAULT_POLICY, Finish
 from pipeline.progress import Progress, SilentProgress
 from pipeline.quantized import calibration_images, features_of, parts_calibration
 from pipeline.sources import graph_code
@@ -60,7 +60,7 @@ def mixed_precision(
         InfeasibleError: it costs more with every layer in floating point; says how much.
     """
     key = content_key(
-        checkpoint.description.weights_sha256, network.source.fingerprint, network.policy, allowed_drop, METHOD,
+        checkpoint.description.weights_sha256, network.source.fingerprint, allowed_drop, METHOD,
         sorted(toolchain("executorch").items()), graph_code(), RANKING_IMAGES, JUDGING_IMAGES, TRIED_AGAIN,
     )
     path = workspace.kept("mixed-precision", key) / "mixed_precision.json"
@@ -69,7 +69,7 @@ def mixed_precision(
         return msgspec.json.decode(path.read_bytes(), type=MixedPrecision)
     with workspace.timed("mixed precision"):
         progress = workspace.progress
-        simulated = SimulatedNetwork.of(model, network.policy, calibration_images(network.source.train), progress)
+        simulated = SimulatedNetwork.of(model, calibration_images(network.source.train), progress)
         judge = Judge.of(simulated, network.source.search, network.source.classes.ignore)
         found = choose(simulated.sensitivities(progress), judge, allowed_drop, progress)
     write_atomic(path, msgspec.json.encode(found))
@@ -87,10 +87,10 @@ class SimulatedNetwork:
 
     @classmethod
     def of(
-        cls, model: MultiExitModel, policy: str, images: NDArray[np.float32], progress: Progress = SILENT
+        cls, model: MultiExitModel, images: NDArray[np.float32], progress: Progress = SILENT
     ) -> "SimulatedNetwork":
-        """Of a network, with the ranges that its parts have on `images`."""
-        partition, calibration = Partition(model, policy), parts_calibration(model, images)
+        """Of a network, with the ranges that its parts have on `images`; labels are judged, whatever the policy."""
+        partition, calibration = Partition(model, DEFAULT_POLICY), parts_calibration(model, DEFAULT_POLICY, images)
         programs = [one for one in partition.parts() if not one.name.startswith("finish")]
         parts = {}
         with progress.task("blocks and heads in simulated int8", len(programs)) as advance:

@@ -1,6 +1,7 @@
 """The multi-exit network: backbone blocks between exits, and several heads at every exit."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +20,7 @@ from pipeline.backbones import (
     place_exits,
 )
 from pipeline.heads import ORIGINAL, build_head, parse_head, select_heads
+from pipeline.policy import DEFAULT_POLICY, parse_policy
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,6 +121,26 @@ class MultiExitModel(nn.Module):
         """All heads of an exit, in the spec's order."""
         return [self.head(exit_index, name) for name in self.spec.heads[exit_index]]
 
+    def keep_heads(self, spec: ModelSpec) -> None:
+        """Drop the heads that `spec`, of the same backbone and exits, does not name."""
+        for index, names in enumerate(spec.heads):
+            for name in set(self.spec.heads[index]) - set(names):
+                del cast(nn.ModuleDict, self.heads[index])[name]
+        self.spec = spec
+
+    @cached_property
+    def cheapest(self) -> tuple[int, ...]:
+        """Index of the head with the fewest multiply-adds at every exit."""
+        return tuple(
+            min(range(len(names)), key=lambda h: count_macs(self.head(e, names[h]), self.feature_shapes[e])[0])
+            for e, names in enumerate(self.spec.heads)
+        )
+
+    def witness(self, exit_index: int) -> nn.Module | None:
+        """The head that an exit's answer is compared with: the cheapest of the exit before; None at the first exit."""
+        before = exit_index - 1
+        return self.head(before, self.spec.heads[before][self.cheapest[before]]) if exit_index else None
+
     @property
     def reference(self) -> nn.Module:
         """The full network's head."""
@@ -191,12 +213,15 @@ class ModelCost(msgspec.Struct, frozen=True):
         return sum(self.blocks[: exit_index + 1]) + self.heads[exit_index][head_index]
 
 
-def count_model(model: MultiExitModel) -> ModelCost:
-    """Multiply-adds of every block and head at the model's input size."""
+def count_model(model: MultiExitModel, policy: str = DEFAULT_POLICY) -> ModelCost:
+    """Multiply-adds of every block and head at the model's input size; a head's witness counts where `policy` asks."""
     shapes = ((1, 3, *model.spec.size), *model.feature_shapes[:-1])
     blocks = tuple(count_macs(block, shape)[0] for block, shape in zip(model.blocks, shapes, strict=True))
     heads = tuple(
         tuple(count_macs(head, shape)[0] for head in model.exit_heads(index))
         for index, shape in enumerate(model.feature_shapes)
     )
+    if parse_policy(policy).asks_witness:
+        asked = (0, *map(min, heads[:-1]))
+        heads = tuple(tuple(own + more for own in row) for row, more in zip(heads, asked, strict=True))
     return ModelCost(blocks, heads)

@@ -25,15 +25,17 @@ class _Block(nn.Module):
 
 
 class _Head(nn.Module):
-    """A head with its policy: features -> (logits, confidence)."""
+    """A head with its policy: features, and for a witness those of the exit before -> (logits, confidence)."""
 
-    def __init__(self, head: nn.Module, confidence: Confidence) -> None:
+    def __init__(self, head: nn.Module, confidence: Confidence, witness: nn.Module | None) -> None:
         super().__init__()
-        self.head, self.confidence = head, confidence
+        self.head, self.confidence, self.witness = head, confidence, witness
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
         logits = self.head(features)
-        return logits, self.confidence(logits)
+        if self.witness is None:
+            return logits, self.confidence(logits)
+        return logits, self.confidence(logits, self.witness(before))
 
 
 class _Finish(nn.Module):
@@ -50,14 +52,15 @@ class _Finish(nn.Module):
 class _Stage(nn.Module):
     """A stage that may be left: features of the stage before (or the image) -> (features, logits, confidence)."""
 
-    def __init__(self, blocks: nn.Sequential, head: nn.Module, confidence: Confidence) -> None:
+    def __init__(self, blocks: nn.Sequential, judged: _Head) -> None:
         super().__init__()
-        self.blocks, self.head, self.confidence = blocks, head, confidence
+        self.blocks, self.judged = blocks, judged
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.blocks(features)
-        logits = self.head(features)
-        return features, logits, self.confidence(logits)
+        before = features
+        for block in self.blocks:
+            before, features = features, block(features)
+        return features, *self.judged(features, before)
 
 
 class _LastStage(nn.Module):
@@ -126,14 +129,16 @@ class Partition:
         """Backbone block that ends at `exit_index`."""
         features = TensorSpec("features", self.shapes.features[exit_index])
         module = _Block(self.model.blocks[exit_index]).eval()
-        return self._program(block_entry(exit_index), module, self.shapes.entering(exit_index), (features,))
+        return self._program(block_entry(exit_index), module, (self.shapes.entering(exit_index),), (features,))
 
     def head(self, exit_index: int, name: str) -> Program:
-        """Head `name` at `exit_index` with the policy's arithmetic."""
-        features = TensorSpec("features_in", self.shapes.features[exit_index])
-        module = _Head(self.model.head(exit_index, name), Confidence(self.policy)).eval()
+        """Head `name` at `exit_index` with the policy's arithmetic, its witness included."""
+        module = self._judged(exit_index, name).eval()
+        taken = [TensorSpec("features_in", self.shapes.features[exit_index])]
+        if module.witness is not None:
+            taken.append(TensorSpec("features_before", self.shapes.features[exit_index - 1]))
         outputs = self._logits(exit_index), self._confidence
-        return self._program(head_entry(exit_index, name), module, features, outputs)
+        return self._program(head_entry(exit_index, name), module, tuple(taken), outputs)
 
     def finish(self, exit_index: int, name: str | None = None) -> Program:
         """Logits of `exit_index` to labels."""
@@ -145,17 +150,16 @@ class Partition:
         """The single-exit network that ends at `exit_index` with head `name`, image to labels."""
         module = _LastStage(self._range(0, exit_index), self.model.head(exit_index, name), self._finish_module()).eval()
         label = entry or f"prefix_{exit_index}_{name.replace('-', '_')}"
-        return self._program(label, module, self.shapes.entering(0), (self.shapes.labels,))
+        return self._program(label, module, (self.shapes.entering(0),), (self.shapes.labels,))
 
     def stage(self, number: int, previous: int, exit_index: int, name: str, last: bool) -> Program:
         """Stage `number` of a cascade: the blocks after exit `previous` (-1: from the image) up to `exit_index`."""
-        blocks, head = self._range(previous + 1, exit_index), self.model.head(exit_index, name)
-        entering = self.shapes.entering(previous + 1)
+        blocks, entering = self._range(previous + 1, exit_index), (self.shapes.entering(previous + 1),)
         if last:
-            module = _LastStage(blocks, head, self._finish_module()).eval()
+            module = _LastStage(blocks, self.model.head(exit_index, name), self._finish_module()).eval()
             return self._program(f"stage_{number}", module, entering, (self.shapes.labels,))
         features = TensorSpec("features", self.shapes.features[exit_index])
-        stage = _Stage(blocks, head, Confidence(self.policy)).eval()
+        stage = _Stage(blocks, self._judged(exit_index, name)).eval()
         outputs = features, self._logits(exit_index), self._confidence
         return self._program(f"stage_{number}", stage, entering, outputs)
 
@@ -173,9 +177,16 @@ class Partition:
         names = {id(module): name for name, module in self.model.named_modules()}
         return {path: names[id(part)] for path, part in program.module.named_modules() if id(part) in names}
 
-    def _program(self, entry: str, module: nn.Module, taken: TensorSpec, given: tuple[TensorSpec, ...]) -> Program:
+    def _judged(self, exit_index: int, name: str) -> _Head:
+        confidence = Confidence(self.policy)
+        witness = self.model.witness(exit_index) if confidence.parsed.asks_witness else None
+        return _Head(self.model.head(exit_index, name), confidence, witness)
+
+    def _program(
+        self, entry: str, module: nn.Module, taken: tuple[TensorSpec, ...], given: tuple[TensorSpec, ...]
+    ) -> Program:
         kept = tuple(path for path, part in module.named_modules() if id(part) in self._float)
-        return Program(entry, module, (taken,), given, kept)
+        return Program(entry, module, taken, given, kept)
 
     def _range(self, first: int, last: int) -> nn.Sequential:
         return nn.Sequential(*[self.model.blocks[k] for k in range(first, last + 1)])

@@ -1,7 +1,8 @@
 """The exit policy's confidence and the finish: the two small computations that follow a head.
 
-A policy is written `<reduction>[:<parameter>][+edges[:<spacing>]]`: how the confidences of an image's pixels become one
-number, and whether those on edges of the label map are replaced first, by the median of how wide a window.
+A policy is written `[<measure>-]<reduction>[:<parameter>][+edges[:<spacing>]]`: what is a pixel's confidence, how those
+of an image become one number, and whether those on edges of the label map are replaced first, by the median of how wide
+a window. `agreement` asks a witness instead: it is the share of positions that a head of the exit before labels alike.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,13 @@ from torch.nn import functional
 from device_profiler.errors import InputError
 
 DEFAULT_POLICY = "mean"
+AGREEMENT = "agreement"
+TOP = "top"
 EDGES = "+edges"
 SPACING, WIDEST_SPACING = 2, 4
 """Of the nine positions whose median an edge takes: where none is given, and at most."""
+COUNTING, FLIPS = ("share", AGREEMENT), 3
+"""Policies that count positions of the logits; how many of an image's may lie too close to the line to call."""
 PATCH = 4
 """Side of a patch in positions of the logits."""
 SHARE_GRID = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -25,22 +30,36 @@ SHARE_GRID = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy, parsed: `reduction` with its `parameter`, and the `spacing` of its edges' window; 0 without one."""
+    """A policy, parsed: a pixel's `measure`, `reduction` with its `parameter`, `spacing` of the edges' window or 0."""
 
+    measure: str
     reduction: str
     parameter: float
     spacing: int
+
+    @property
+    def asks_witness(self) -> bool:
+        """Whether it needs what a head of the exit before says."""
+        return self.reduction == AGREEMENT
+
+    @property
+    def flips(self) -> int:
+        """How many positions of an image rounding may move across the line, where it counts positions; else 0."""
+        return FLIPS if self.reduction in COUNTING else 0
 
 
 def parse_policy(policy: str) -> Policy:
     """The policy called `policy`.
 
     Raises:
-        InputError: unknown reduction, a parameter that is missing, not taken or out of range.
+        InputError: unknown measure or reduction, a parameter that is missing, not taken or out of range.
     """
+    if policy == AGREEMENT:
+        return Policy(TOP, AGREEMENT, 0.0, 0)
     plain, edges, window = policy.partition(EDGES)
-    reduction, colon, value = plain.partition(":")
-    if reduction not in REDUCTIONS or (colon == ":") != (reduction in PARAMETRIC):
+    written, colon, value = plain.partition(":")
+    measure, reduction = _parts(written)
+    if measure not in MEASURES or reduction not in REDUCTIONS or (colon == ":") != (reduction in PARAMETRIC):
         raise InputError(_unknown(policy))
     try:
         parameter = float(value) if colon else 0.0
@@ -48,7 +67,15 @@ def parse_policy(policy: str) -> Policy:
         raise InputError(_unknown(policy)) from None
     if colon and not 0.0 < parameter < 1.0:
         raise InputError(_unknown(policy))
-    return Policy(reduction, parameter, _spacing(policy, window) if edges else 0)
+    return Policy(measure, reduction, parameter, _spacing(policy, window) if edges else 0)
+
+
+def _parts(written: str) -> tuple[str, str]:
+    """Measure and reduction: each may be left out, the top probability and the mean stand for them."""
+    if written in MEASURES:
+        return written, "mean"
+    measure, dash, reduction = written.partition("-")
+    return (measure, reduction) if dash else (TOP, written)
 
 
 def _spacing(policy: str, window: str) -> int:
@@ -63,11 +90,13 @@ def _spacing(policy: str, window: str) -> int:
 
 def _unknown(policy: str) -> str:
     plain = [name for name in REDUCTIONS if name not in PARAMETRIC]
+    whole = [name for name in MEASURES if name != TOP]
     return (
-        f"unknown exit policy {policy!r}; choose {', '.join(f'`{name}`' for name in plain)}, or "
+        f"unknown exit policy {policy!r}; choose {', '.join(f'`{name}`' for name in (*plain, *whole))}, or "
         f"{', '.join(f'`{name}:{letter}`' for name, letter in PARAMETRIC.items())} with 0 < T, Q < 1, e.g. "
-        f"`share:0.9`; `{EDGES}` or `{EDGES}:N` with N from 1 to {WIDEST_SPACING} behind any replaces what lies on "
-        "edges"
+        f"`share:0.9`; {' or '.join(f'`{name}-`' for name in whole)} in front of a reduction measures pixels so, e.g. "
+        f"`margin-median`; `{EDGES}` or `{EDGES}:N` with N from 1 to {WIDEST_SPACING} behind any of them replaces what "
+        f"lies on edges; `{AGREEMENT}` compares with the exit before"
     )
 
 
@@ -77,11 +106,12 @@ _ROUNDS, _FANOUT = 6, 8
 class Confidence(nn.Module):
     """Logits [N, C, h, w] to one confidence an image, [N] in 0..1. It leaves at an exit iff that reaches the threshold.
 
-    From the top-1 softmax probability of its pixels: `mean`; `share:T`, the share of pixels that reach T (MESS, arXiv
+    Of the top-1 softmax probability of its pixels: `mean`; `share:T`, the share of pixels that reach T (MESS, arXiv
     2106.03527); `median`; `quantile:Q`, the value below which a share Q of the pixels lies; `patch:Q`, that quantile of
-    the means of 4x4 patches, which finds one hard region. From the whole distribution: `margin`, the mean lead of the
-    first class over the second; `entropy`, 1 minus the mean entropy over that of a uniform guess. With `+edges[:N]`,
-    pixels beside another label take the median of their neighbourhood first.
+    the means of 4x4 patches, which finds one hard region. `margin-` in front of one of these takes a pixel's lead of
+    the first class over the second instead, `entropy-` 1 minus its entropy over that of a uniform guess; `margin` and
+    `entropy` alone are their means. With `+edges[:N]`, pixels beside another label take the median of their
+    neighbourhood first. `agreement`: see `agreement`.
 
     Softmax stays along dimension 1: moved to the last dimension, one runtime returns wrong values without a word.
 
@@ -94,12 +124,30 @@ class Confidence(nn.Module):
         self.policy = policy
         self.parsed = parse_policy(policy)
 
-    def forward(self, logits: Tensor) -> Tensor:
-        probability = torch.softmax(logits, dim=1)
-        pixels = PIXELS.get(self.parsed.reduction, _top)(probability)
+    def forward(self, logits: Tensor, witness: Tensor | None = None) -> Tensor:
+        if self.parsed.asks_witness:
+            return agreement(logits, witness)
+        pixels = MEASURES[self.parsed.measure](torch.softmax(logits, dim=1))
         if self.parsed.spacing:
             pixels = enhance_edges(pixels, logits, self.parsed.spacing)
         return REDUCTIONS[self.parsed.reduction](pixels, self.parsed.parameter)
+
+
+def agreement(logits: Tensor, witness: Tensor | None) -> Tensor:
+    """Share of positions, [N] in 0..1, at which logits [N, C, h, w] and those of a witness have the same best class.
+
+    The witness stands at an earlier exit, so its logits [N, C, h', w'] are as fine or finer: they are compared on its
+    grid. Without one, at the first exit, nothing agrees: 0.
+    """
+    if witness is not None and witness.shape != logits.shape:
+        logits = enlarge(logits, (witness.shape[2], witness.shape[3]))
+    differ = _labels(logits) != (-1.0 if witness is None else _labels(witness))
+    return 1.0 - differ.to(torch.float32).mean(dim=(1, 2, 3))
+
+
+def _labels(logits: Tensor) -> Tensor:
+    """The best class of every position, float32 [N, 1, h, w]: delegates compare floats."""
+    return logits.argmax(dim=1, keepdim=True).to(torch.float32)
 
 
 def _top(probability: Tensor) -> Tensor:
@@ -154,12 +202,11 @@ def _patch(pixels: Tensor, parameter: float) -> Tensor:
     return _quantile(means.squeeze(1), parameter)
 
 
-PIXELS: Mapping[str, Callable[[Tensor], Tensor]] = {"margin": _margin, "entropy": _certainty}
+MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = {TOP: _top, "margin": _margin, "entropy": _certainty}
+"""Probabilities [N, C, h, w] to a confidence of each pixel, [N, h, w] in 0..1."""
 REDUCTIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = {
     "mean": _mean,
     "median": _median,
-    "margin": _mean,
-    "entropy": _mean,
     "share": _share,
     "quantile": _quantile,
     "patch": _patch,
@@ -190,7 +237,7 @@ def _repeated(maps: Tensor, dimension: int, count: int) -> Tensor:
 
 def _edges(logits: Tensor) -> Tensor:
     """Whether any of a position's neighbours has another label, bool [N, 1, h, w]."""
-    labels = logits.argmax(dim=1, keepdim=True).to(torch.float32)
+    labels = _labels(logits)
     return _of_three_by_three(labels, torch.maximum) != _of_three_by_three(labels, torch.minimum)
 
 

@@ -235,7 +235,7 @@ def export_parts(parts: Parts, entries: Sequence[str]) -> ExportedParts:
     """
     target, spec, structures = parts.request.target, parts.request.spec, parts.structures
     images = torch.rand(SYNTHETIC_IMAGES, 3, *spec.size, generator=torch.Generator().manual_seed(7)) * 255
-    inputs = parts_calibration(parts.model, images.numpy())
+    inputs = parts_calibration(parts.model, parts.request.policy, images.numpy())
     wanted = {entry: inputs[entry] for entry in entries}
     file = cache_folder("parts", content_key("parts", [structures[entry] for entry in entries])) / "parts"
     file = file.with_suffix(target.suffix)

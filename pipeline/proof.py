@@ -16,6 +16,7 @@ from pipeline.evaluation import label_map, overlap
 from pipeline.exact_search.configuration import Configuration
 from pipeline.exact_search.evaluate import head_indices, images_near_threshold, routed_overlap, routes
 from pipeline.exit_statistics import ExitStatistics, mean_iou
+from pipeline.policy import parse_policy
 from pipeline.progress import Progress
 from pipeline.shipping import Shipment, image_code, plan_key, stored_image
 from pipeline.workspace import Workspace, content_key
@@ -89,10 +90,11 @@ def prove(shipment: Shipment, source: DataSource, statistics: ExitStatistics, wo
     near = images_near_threshold(statistics, configuration, error)
     miou = answers.miou
     expected = mean_iou(*(part.sum(axis=0) for part in routed_overlap(statistics, configuration)))
-    if error > CONFIDENCE_TOLERANCE[precision]:
+    allowed = CONFIDENCE_TOLERANCE[precision] + shipment.artifact.flips_cost(parse_policy(statistics.policy).flips)
+    if error > allowed:
         raise VerificationError(
-            f"a confidence of the exported file is {error:.3g} off its statistics; at most "
-            f"{CONFIDENCE_TOLERANCE[precision]} is allowed for {precision}"
+            f"a confidence of the exported file is {error:.3g} off its statistics; at most {allowed:.3g} is allowed "
+            f"for {precision}"
         )
     if flipped > near:
         raise VerificationError(

@@ -19,6 +19,7 @@ from pipeline.evaluation import Counts, label_map, overlap, to_images
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import ModelSpec, MultiExitModel
 from pipeline.partition import block_entry, finish_entry, head_entry
+from pipeline.policy import parse_policy
 from pipeline.progress import Advance, Progress
 
 CALIBRATION_IMAGES = 48
@@ -40,15 +41,16 @@ def features_of(model: MultiExitModel, images: NDArray[np.float32]) -> list[list
 
 
 @torch.inference_mode()
-def parts_calibration(model: MultiExitModel, images: NDArray[np.float32]) -> Calibration:
-    """Real inputs of every part: what the fp32 network computes on `images`."""
+def parts_calibration(model: MultiExitModel, policy: str, images: NDArray[np.float32]) -> Calibration:
+    """Real inputs of every part under an exit policy: what the fp32 network computes on `images`."""
+    asks_witness = parse_policy(policy).asks_witness
     features = features_of(model, images)
     single = [images[i : i + 1] for i in range(len(images))]
     calibration: dict[str, Sequence[tuple[Array, ...]]] = {}
     for e, names in enumerate(model.spec.heads):
         calibration[block_entry(e)] = [(x,) for x in (features[e - 1] if e else single)]
-        for name in names:
-            calibration[head_entry(e, name)] = [(x,) for x in features[e]]
+        before = (features[e - 1],) if asks_witness and e else ()
+        calibration |= {head_entry(e, name): list(zip(features[e], *before, strict=True)) for name in names}
         logits = [model.head(e, names[0])(torch.from_numpy(x)).numpy() for x in features[e]]
         calibration[finish_entry(e)] = [(x,) for x in logits]
     return calibration
@@ -70,9 +72,10 @@ class _Chain:
         sample = self.split[index]
         stored = to_stored(self.artifact.entry(block_entry(0)).inputs[0], to_images(sample.image[None]).numpy())
         for e, names in enumerate(self.spec.heads):
-            (stored,) = self.session.run(block_entry(e), (stored,))
+            before, (stored,) = stored, self.session.run(block_entry(e), (stored,))
             for h, name in enumerate(names):
-                logits, confidence = self.session.run(head_entry(e, name), (stored,))
+                taken = len(self.artifact.entry(head_entry(e, name)).inputs)
+                logits, confidence = self.session.run(head_entry(e, name), (stored, before)[:taken])
                 (labels,) = self.session.run(finish_entry(e), (logits,))
                 real = to_real(self.artifact.entry(head_entry(e, name)).outputs[1], confidence)
                 self.counts.confidence[e, h, index] = np.clip(real.reshape(-1)[0], 0, 1)

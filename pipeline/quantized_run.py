@@ -62,7 +62,7 @@ def _parts(network: Network, partition: Partition, target: Target, folder: Path,
         workspace.note_reuse("quantisation", "the int8 parts")
         return msgspec.json.decode(record.read_bytes(), type=Artifact)
     with workspace.timed("quantisation"), workspace.progress.task("quantising all parts", 1) as advance:
-        calibration = parts_calibration(partition.model, calibration_images(network.source.train))
+        calibration = parts_calibration(partition.model, partition.policy, calibration_images(network.source.train))
         programs = partition.parts()
         file = folder / f"parts{target.suffix}"
         artifact = export_in_worker(target.runtime, programs, file, precision=target.precision, calibration=calibration)

@@ -9,6 +9,7 @@ import numpy as np
 
 from device_profiler.files import write_atomic
 from mobile_export.artifact import Artifact
+from mobile_export.parity import confidence_limit
 from pipeline.bundling import class_ious
 from pipeline.costing import finish_ns, part_cost
 from pipeline.deciding import macs_table
@@ -83,7 +84,7 @@ class _Facts:
         self.spec = deployment.network.spec
         self.learned = deployment.learned
         self.test, self.search = self.learned.statistics.test, self.learned.statistics.search
-        self.cost = count_model(self.learned.model)
+        self.cost = count_model(self.learned.model, deployment.network.policy)
         self.macs = macs_table(self.learned.table, self.cost)
 
     def report(self) -> RunReport:
@@ -398,7 +399,7 @@ def _parity_rows(artifact: Artifact) -> Sequence[ParityCheck]:
                     entry=where,
                     figure="largest error",
                     value=output.max_abs_error,
-                    limit=allowed["confidence_error"],
+                    limit=confidence_limit(artifact.entry(output.entry), allowed),
                     samples=output.samples,
                 )
             )

@@ -24,7 +24,7 @@ from mobile_export.export_worker import export_in_worker
 from mobile_export.exporters import Calibration, toolchain
 from mobile_export.frame_images import frame_of, shrunk
 from mobile_export.frame_input import takes_frames
-from mobile_export.parity import check_parity
+from mobile_export.parity import TOLERANCES, check_parity
 from mobile_export.program import Program
 from mobile_export.session import HostSession
 from pipeline.app_options import InputForm
@@ -36,6 +36,7 @@ from pipeline.model import ModelSpec, MultiExitModel
 from pipeline.partition import Partition, deployment_programs
 from pipeline.phone_check import PhoneAgreement, compare_cascades, compare_delegation
 from pipeline.phone_work import PhoneWork, WholeWork
+from pipeline.policy import parse_policy
 from pipeline.quantized import calibration_images
 from pipeline.sources import graph_code
 from pipeline.workspace import Workspace, content_key
@@ -142,7 +143,9 @@ class Bench:
         images = evenly(self.test, PARITY_IMAGES, self.frame)
         samples = [chain_inputs(programs, image[None]) for image in images]
         by_entry = {program.name: [sample[program.name] for sample in samples] for program in programs}
-        report = check_parity(msgspec.structs.replace(artifact, path=str(file)), by_entry)
+        flips = parse_policy(self.policy).flips
+        tolerance = msgspec.structs.replace(TOLERANCES[self.target.precision], confidence_flips=flips)
+        report = check_parity(msgspec.structs.replace(artifact, path=str(file)), by_entry, tolerance)
         return msgspec.structs.replace(artifact, path=file.name, parity=report)
 
     def _calibration(self, programs: tuple[Program, ...]) -> Calibration:

@@ -107,7 +107,7 @@ class _Network:
         model = build_model(spec, seed=0)
         partition = Partition(model, "mean")
         self.image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(7)).numpy() * np.float32(255)
-        inputs = parts_calibration(model, self.image)
+        inputs = parts_calibration(model, partition.policy, self.image)
         heads = [names[0] for names in spec.heads]
         self.sums = [
             [*(block_entry(n) for n in range(e + 1)), *(head_entry(n, heads[n]) for n in range(e + 1)), finish_entry(e)]

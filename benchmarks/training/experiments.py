@@ -25,7 +25,7 @@ from device_profiler.abreast import abreast
 from device_profiler.files import cache_folder, write_atomic
 from pipeline.checkpoint import load_model
 from pipeline.data import DataSource, load_source
-from pipeline.evaluation import AGREEMENT, evaluate_policies
+from pipeline.evaluation import evaluate_policies
 from pipeline.exact_search.evaluate import evaluate_configuration
 from pipeline.exact_search.front import front
 from pipeline.exact_search.objective import Objective
@@ -33,7 +33,7 @@ from pipeline.exact_search.solver import search
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 from pipeline.model import MultiExitModel, count_model, design_model
-from pipeline.policy import SHARE_GRID
+from pipeline.policy import AGREEMENT, SHARE_GRID
 from pipeline.progress import terminal_progress
 from pipeline.training.run import VERSION, RunOptions, train, training_key
 
@@ -130,7 +130,7 @@ class Settled:
         self, model: MultiExitModel, policy: str, choosing: ExitStatistics, telling: ExitStatistics
     ) -> None:
         self.policy, self.choosing, self.telling = policy, choosing, telling
-        cost = count_model(model)
+        cost = count_model(model, policy)
         self.table = LatencyTable(
             "multiply-adds", "predicted", tuple(map(float, cost.blocks)), _slots(cost.heads), unit="multiply-adds"
         )

@@ -7,7 +7,7 @@ import msgspec
 from pipeline.data.source import DataAmounts
 from pipeline.model import ModelSpec, build_model, count_model
 from pipeline.training.schedule import StageSchedule, TrainingMethod, TrainingSchedule, Variant
-from pipeline.training.stages import plain_head
+from pipeline.training.stages import plain_head, with_plain_heads
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ def first_steps_of_same_work(spec: ModelSpec, steps: tuple[int, int]) -> int:
 
     Batches are of one size in both stages, so work is counted for one image.
     """
-    cost = count_model(build_model(spec, pretrained=False))
+    whole = with_plain_heads(spec, MESS)
+    cost = count_model(build_model(whole, pretrained=False))
     last, reference = spec.reference
     full = cost.total(last, reference)
-    plain = [
-        cost.heads[e][spec.heads[e].index(plain_head(spec, e))] for e in range(len(spec.exits)) if e != last
-    ]
+    plain = [cost.heads[e][names.index(plain_head(spec, e))] for e, names in enumerate(whole.heads) if e != last]
+    heads = sum(sum(macs[: len(names)]) for macs, names in zip(cost.heads, spec.heads, strict=True))
     first = (1 + BACKWARD) * (full + sum(plain) / len(plain))
-    second = full + (1 + BACKWARD) * (sum(map(sum, cost.heads)) - cost.heads[last][reference])
+    second = full + (1 + BACKWARD) * (heads - cost.heads[last][reference])
     return round((steps[0] * first + steps[1] * second) / ((1 + BACKWARD) * full))
 
 

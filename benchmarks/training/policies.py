@@ -30,13 +30,14 @@ from mobile_export.export_worker import export_in_worker
 from mobile_export.program import Program
 from pipeline.checkpoint import load_model, open_checkpoint
 from pipeline.data import DataSource, load_source
-from pipeline.evaluation import AGREEMENT, evaluate_policies
+from pipeline.evaluation import evaluate_policies
 from pipeline.exit_statistics import ExitStatistics, mean_iou
 from pipeline.model import MultiExitModel
 from pipeline.partition import Partition
 from pipeline.progress import terminal_progress
 
 RESULTS = Path(__file__).parent / "results"
+MEASURED = ("margin-median", "margin-quantile:0.1", "entropy-median", "entropy-quantile:0.1")
 WINDOWS = ("mean+edges:1", "mean+edges:3", "mean+edges:4", "share:0.9+edges:1", "share:0.9+edges:3")
 TARGET = "pixel7-cpu"
 SHUFFLES = 200
@@ -54,7 +55,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """Median latency in ns of one head of the first checkpoint's first exit with a policy behind it."""
+    """Median latency in ns of one head of the first checkpoint's second exit with a policy behind it."""
 
     policy: str
     ns: float
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--checkpoint", type=Path, action="append", required=True, help="its folder; repeatable")
     arguments = parser.parse_args()
-    policies = (*POLICIES, *WINDOWS)
+    policies = (*POLICIES, *MEASURED, *WINDOWS)
     models = {path: load_model(open_checkpoint(path)) for path in arguments.checkpoint}
     told: list[Told] = []
     for path, model in models.items():
@@ -130,12 +131,15 @@ class Routes:
 
 
 def costs(model: MultiExitModel, source: DataSource, policies: Sequence[str], told: tuple[Told, ...]) -> Record:
-    """Latency on the emulated phone of the first exit's head with every policy, and of the full network."""
+    """Latency on the emulated phone of the second exit's head with every policy, and of the full network.
+
+    The second exit is the first that has a witness.
+    """
     target = find_target(TARGET)
-    inside = [policy for policy in policies if policy != AGREEMENT]
-    heads = [Partition(model, policy).head(0, told[0].head) for policy in inside]
+    name = next(row.head for row in told if row.exit == model.spec.exit_names[1])
+    heads = [Partition(model, policy).head(1, name) for policy in policies]
     programs = [replace(head, name=f"policy_{n}") for n, head in enumerate(heads)]
-    programs.append(Partition(model, inside[0]).prefix(model.spec.reference[0], model.spec.reference_head))
+    programs.append(Partition(model, policies[0]).prefix(model.spec.reference[0], model.spec.reference_head))
     with tempfile.TemporaryDirectory() as folder, open_device("emulated", target) as device:
         file = Path(folder) / "policies.pte"
         artifact = export_in_worker(target.runtime, programs, file, precision="fp32")
@@ -146,7 +150,7 @@ def costs(model: MultiExitModel, source: DataSource, policies: Sequence[str], to
         *ns, network = [taken.measurement.median_ns for taken in measure_calls(device, target, file, works)]
         return Record(
             source.spec.partition(":")[0], len(source.test), device.identity.fingerprint, device.provenance,
-            protocol_version(target), network, tuple(map(Cost, inside, ns)), told,
+            protocol_version(target), network, tuple(map(Cost, policies, ns)), told,
         )
 
 
@@ -170,8 +174,8 @@ def table(record: Record) -> str:
         rows = [told for told in record.told if told.policy == policy]
         gains = np.array([told.gain for told in rows])
         share = gains.sum() / sum(told.best_gain for told in rows)
-        ns = base.get(policy)
-        spent = f"{ns / 1e6:.3f} | {(ns - base[FIRST_POLICY]) / record.network_ns:+.2%}" if ns else "not exported | "
+        ns = base[policy]
+        spent = f"{ns / 1e6:.3f} | {(ns - base[FIRST_POLICY]) / record.network_ns:+.2%}"
         lines.append(f"| {policy} | {gains.mean():.2f} ± {gains.std():.2f} | {share:.0%} | {spent} |")
     return "\n".join(lines) + "\n"
 

@@ -8,7 +8,7 @@ from torch import fx, nn
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd
 
 from device_profiler.errors import InputError
-from pipeline.backbones.tracing import is_feature_map, module_of, owners, trace_network
+from pipeline.backbones.tracing import is_feature_map, module_of, owners, shape_of, trace_network
 
 JOINS = (operator.add, operator.iadd, torch.add, torch.cat, torch.concat, torch.concatenate)
 JOINING_METHODS = ("add", "add_")
@@ -126,10 +126,16 @@ def _end(graph_module: fx.GraphModule, nodes: list[fx.Node], cuts: set[int], blo
     final = output.args[0]
     if isinstance(final, fx.Node) and is_feature_map(final):
         return nodes.index(final)
-    plain = [index for index in cuts if not isinstance(module_of(graph_module, nodes[index]), _AdaptiveAvgPoolNd)]
+    plain = [index for index in cuts if not _pooled(graph_module, nodes[index])]
     if not blocks and not plain:
         raise InputError(
             f"no point of the network is crossed by one feature map [N, C, h, w] alone (it gives {final}), so there is "
             "no place for exits: choose another backbone"
         )
     return max(blocks or plain)
+
+
+def _pooled(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a feature map is of the classifier: by global pooling, or one position that is left of the image."""
+    shape = shape_of(node)
+    return isinstance(module_of(graph_module, node), _AdaptiveAvgPoolNd) or (shape is not None and shape[2:] == (1, 1))

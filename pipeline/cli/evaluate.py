@@ -42,7 +42,7 @@ def handle(arguments: argparse.Namespace) -> int:
     quiet_vendors(arguments.verbose)
     request, workspace = network_request(arguments), open_workspace(arguments, "evaluate")
     from pipeline.cli.output import emit
-    from pipeline.evaluation import AGREEMENT, majority_guess, summarise
+    from pipeline.evaluation import majority_guess, summarise
     from pipeline.network import prepare_network, trained_model
     from pipeline.policy import parse_policy
 
@@ -51,8 +51,7 @@ def handle(arguments: argparse.Namespace) -> int:
     model = trained_model(network.checkpoint)
     policies = arguments.policy or [network.policy]
     for policy in policies:
-        if policy != AGREEMENT:
-            parse_policy(policy)
+        parse_policy(policy)
     networks = [replace(network, policy=policy) for policy in policies]
     found = _evaluated(networks, model, arguments, workspace)
     statistics = found[0]

@@ -44,7 +44,7 @@ def add_design_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weights", type=Path, metavar="FILE",
                        help="start from these weights of the backbone (.safetensors or .pth), not the published ones; "
                             "none: from random ones")
-    group.add_argument("--policy", metavar="NAME", help="exit policy: mean, share:0.9, patch:0.01 ... (default: mean)")
+    group.add_argument("--policy", metavar="NAME", help="exit policy: mean, share:0.9, margin-median, agreement ... (default: mean)")
 
 
 def comma_list(text: str) -> tuple[str, ...]:
@@ -82,8 +82,17 @@ def parse_size(text: str | None, flag: str = "--size") -> tuple[int, int] | None
 
 
 def network_request(arguments: argparse.Namespace) -> "NetworkRequest":
-    """The request that `add_network_arguments` and the command line state; sizes are checked before heavy imports."""
-    size = parse_size(arguments.size)
+    """The request that `add_network_arguments` and the command line state, checked before heavy imports.
+
+    Raises:
+        InputError: a size that is none, or weights to start from beside a checkpoint, which is trained already.
+    """
+    size, design = parse_size(arguments.size), _design(arguments)
+    if arguments.checkpoint and design.get("weights"):
+        raise InputError(
+            f"--checkpoint {arguments.checkpoint} is trained already, and --weights {design['weights']} would start a "
+            "training: leave one of them out"
+        )
     from pipeline.network import NetworkRequest
     from pipeline.presets import find_preset
 
@@ -93,7 +102,7 @@ def network_request(arguments: argparse.Namespace) -> "NetworkRequest":
         backbone=arguments.backbone,
         size=size,
         checkpoint=arguments.checkpoint,
-        **_design(arguments),
+        **design,
     )
 
 

@@ -74,8 +74,9 @@ def _check_here(bundle: "Bundle") -> tuple[str, ...]:
 
     manifest, expected = bundle.manifest, bundle.expected_sample()
     artifact, stored = manifest.artifact, bundle.stored(expected.image)
-    found = make_sample(bundle.artifact_path, artifact.runtime, manifest.plan, expected.image, stored)
-    return compare_samples(expected, found, artifact.precision)
+    tolerance = expected.tolerance
+    found = make_sample(bundle.artifact_path, artifact.runtime, manifest.plan, expected.image, stored, tolerance)
+    return compare_samples(expected, found)
 
 
 def _check_on_phone(bundle: "Bundle", device: str) -> tuple[str, tuple[str, ...]]:

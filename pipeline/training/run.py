@@ -30,6 +30,7 @@ from pipeline.training.stages import (
     groups_of,
     plain_head,
     student_places,
+    with_plain_heads,
 )
 from pipeline.training.state import load_state, read_progress
 from pipeline.training.unseen_taps import quiet_unseen_taps
@@ -98,7 +99,10 @@ def training_key(spec: ModelSpec, fingerprint: str, schedule: TrainingSchedule, 
     The code of training itself counts by VERSION: by its text, every comment would throw away hours of training.
     """
     parts: tuple[object, ...] = (VERSION, spec, fingerprint, schedule, package_versions())
-    return _key((*parts, sha256_path(weights)) if weights else parts)
+    trained = with_plain_heads(spec, schedule.method)
+    dropped = () if trained == spec else (trained,)
+    given = (sha256_path(weights),) if weights else ()
+    return _key((*parts, *dropped, *given))
 
 
 def stage_one_key(spec: ModelSpec, fingerprint: str, schedule: TrainingSchedule, weights: Path | None = None) -> str:
@@ -236,7 +240,8 @@ class _Training:
     def run(self, progress: Progress) -> MultiExitModel:
         """The trained network, on the CPU."""
         schedule, method = self.schedule, self.schedule.method
-        model = build_model(self.spec, pretrained=schedule.pretrained, weights=self.options.weights, seed=schedule.seed)
+        spec = with_plain_heads(self.spec, method)
+        model = build_model(spec, pretrained=schedule.pretrained, weights=self.options.weights, seed=schedule.seed)
         if method.independent:
             start_heads_anew(model, schedule.seed)
         model.to(self.engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -253,6 +258,7 @@ class _Training:
                 self._run(HeadStage(model, self.source, schedule, places), self.group(places), progress)
         if self.options.share:
             self._collect(model, groups)
+        model.keep_heads(self.spec)
         quiet_unseen_taps(model)
         return model.eval().cpu()
 

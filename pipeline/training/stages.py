@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
 from pipeline.data.source import DataSource
-from pipeline.heads import parse_head
 from pipeline.model import ModelSpec, MultiExitModel
 from pipeline.training.losses import Teacher, class_weights, segmentation_loss, thin_labels
 from pipeline.training.schedule import StageSchedule, TrainingMethod, TrainingSchedule
@@ -51,16 +51,25 @@ class Stage(Protocol):
         """
 
 
-def plain_head(spec: ModelSpec, exit_index: int) -> str:
-    """The head that stands for an exit in stage 1: its plainest, least reduced FCN head, else its first head.
+PLAIN = "fcn-r1"
+"""The head at every candidate point in stage 1 (MESS, arXiv 2106.03527)."""
 
-    At the last exit it is the full network's head.
+
+def plain_head(spec: ModelSpec, exit_index: int) -> str:
+    """The head that stands for an exit in stage 1: a plain FCN head; at the last exit the full network's head."""
+    return spec.reference_head if exit_index == spec.reference[0] else PLAIN
+
+
+def with_plain_heads(spec: ModelSpec, method: TrainingMethod) -> ModelSpec:
+    """What stage 1 trains: a head that it needs and the space lacks stands last at its exit, and is dropped in the end.
+
+    So what a head becomes hangs on no other head of the space.
     """
-    if exit_index == spec.reference[0]:
-        return spec.reference_head
-    names = spec.heads[exit_index]
-    plain = [name for name in names if parse_head(name).kind == "fcn"]
-    return min(plain, key=lambda name: (parse_head(name).blocks, parse_head(name).reduction)) if plain else names[0]
+    if method.scheme in ("last-exit", "none"):
+        return spec
+    needed = [plain_head(spec, e) for e in range(len(spec.exits))]
+    heads = tuple(names if one in names else (*names, one) for one, names in zip(needed, spec.heads, strict=True))
+    return msgspec.structs.replace(spec, heads=heads)
 
 
 class BackboneStage:

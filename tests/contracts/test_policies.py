@@ -11,7 +11,7 @@ from device_profiler.targets import Precision
 from mobile_export.export_worker import export_in_worker
 from mobile_export.parity import check_parity
 from mobile_export.program import Program, TensorSpec
-from pipeline.policy import Confidence
+from pipeline.policy import AGREEMENT, Confidence, enlarge
 
 SHARE = 0.9
 POLICIES = {
@@ -22,10 +22,14 @@ POLICIES = {
     "patch": "patch:0.05",
     "margin": "margin",
     "entropy": "entropy",
+    "margin_quantile": "margin-quantile:0.1",
+    "entropy_median": "entropy-median",
+    "agreement": AGREEMENT,
+    "nothing_agrees": AGREEMENT,
     "mean_edges": "mean+edges",
     "quantile_edges": "quantile:0.1+edges",
 }
-HARDEST = ("quantile_edges",)
+HARDEST = ("quantile_edges", "agreement", "nothing_agrees")
 EVERY = tuple(POLICIES)
 FORMS = (
     pytest.param("executorch", "fp32", ".pte", HARDEST, id="executorch-fp32-hardest"),
@@ -55,11 +59,32 @@ class Judged(nn.Module):
         return (self.confidence(self.stage(image)[1]),)
 
 
+class Witnessed(nn.Module):
+    """Image to the agreement of the second stage's logits with those of the first, which are finer."""
+
+    def __init__(self, first: Stage, second: Stage) -> None:
+        super().__init__()
+        self.first, self.second, self.confidence = first, second, Confidence(AGREEMENT)
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        features, logits, _ = self.first(image)
+        return (self.confidence(self.second.head(self.second.block(features)), logits),)
+
+
+def program_of(name: str) -> Program:
+    """Image to confidence."""
+    first, second = make_stages()
+    module = Witnessed(first, second) if name == "agreement" else Judged(first, POLICIES[name])
+    image, confidence = TensorSpec("image", (1, 3, SIZE, SIZE)), TensorSpec("confidence", (1,))
+    return Program(name, module.eval(), (image,), (confidence,))
+
+
 @torch.no_grad()
-def samples_of(programs: tuple[Program, ...], stage: Stage, seed: int) -> Samples:
-    """Real inputs and eager confidences by entry; for `share` without images of which one pixel decides by rounding."""
-    batch = [torch.from_numpy(image[None]) for image in images(24, seed)]
-    clear = [image for image in batch if (torch.softmax(stage(image)[1], 1).amax(1) - SHARE).abs().min() > 1e-5]
+def samples_of(programs: tuple[Program, ...], seed: int) -> Samples:
+    """Real inputs and eager confidences by entry, without images of which rounding decides a pixel that is counted."""
+    first, second = make_stages()
+    batch = [torch.from_numpy(image[None]) for image in images(48, seed)]
+    clear = [image for image in batch if is_clear(image, first, second)]
     assert len(clear) >= 8
     return {
         program.name: [((image.numpy(),), (program.module(image)[0].numpy(),)) for image in clear]
@@ -67,18 +92,23 @@ def samples_of(programs: tuple[Program, ...], stage: Stage, seed: int) -> Sample
     }
 
 
+def is_clear(image: Tensor, first: Stage, second: Stage) -> bool:
+    """No pixel on the line of `share`, none on a tie between two classes."""
+    features, logits, _ = first(image)
+    coarse = enlarge(second.head(second.block(features)), (logits.shape[2], logits.shape[3]))
+    leads = [best - rival for best, rival in (maps.topk(2, dim=1).values.unbind(1) for maps in (logits, coarse))]
+    sure = torch.softmax(logits, 1).amax(1)
+    return bool((sure - SHARE).abs().min() > 1e-5) and all(bool(lead.min() > 1e-5) for lead in leads)
+
+
 @pytest.mark.parametrize(("runtime", "precision", "suffix", "names"), FORMS)
 def test_every_policy_is_computed_in_the_graph(
     runtime: str, precision: Precision, suffix: str, names: tuple[str, ...], tmp_path: Path
 ) -> None:
-    image, confidence = TensorSpec("image", (1, 3, SIZE, SIZE)), TensorSpec("confidence", (1,))
-    stage = make_stages()[0]
-    programs = tuple(
-        Program(name, Judged(stage, POLICIES[name]).eval(), (image,), (confidence,)) for name in names
-    )
-    calibration = inputs_of(samples_of(programs, stage, seed=100))
+    programs = tuple(map(program_of, names))
+    calibration = inputs_of(samples_of(programs, seed=100))
     artifact = export_in_worker(
         runtime, programs, tmp_path / f"judged{suffix}", precision=precision, calibration=calibration
     )
-    report = check_parity(artifact, samples_of(programs, stage, seed=7))
+    report = check_parity(artifact, samples_of(programs, seed=7))
     assert report.passed and {parity.entry for parity in report.outputs} == set(names)

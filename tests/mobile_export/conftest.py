@@ -26,7 +26,7 @@ from mobile_export.manifest import (
     SegmentationClass,
     Stage,
 )
-from mobile_export.self_check import Sample, make_sample
+from mobile_export.self_check import Sample, confidence_tolerance, make_sample
 
 FRAME = (128, 192)
 """Height and width of the camera's frames that `frame_bundle` takes: twice and three times the network's."""
@@ -71,7 +71,7 @@ def sample(manifest: Manifest, artifact: Artifact) -> Sample:
     image = images(1, seed=7)
     stored = to_stored(artifact.entry("stage_0").inputs[0], image)
     pixels = image[0].transpose(1, 2, 0).astype(np.uint8)
-    return make_sample(Path(artifact.path), "litert", manifest.plan, pixels, stored)
+    return make_sample(Path(artifact.path), "litert", manifest.plan, pixels, stored, confidence_tolerance(artifact))
 
 
 @pytest.fixture
@@ -114,7 +114,8 @@ def frame_bundle(manifest: Manifest, frame_artifact: Artifact, tmp_path: Path) -
         input=ImageInput(FRAME, "NHWC", "uint8", labels_size=(64, 64)),
     )
     pixels = frame_of(images(1, seed=7)[0].transpose(1, 2, 0).astype(np.uint8), FRAME)
-    made = make_sample(Path(frame_artifact.path), "executorch", own.plan, pixels, pixels[None])
+    tolerance = confidence_tolerance(frame_artifact)
+    made = make_sample(Path(frame_artifact.path), "executorch", own.plan, pixels, pixels[None], tolerance)
     return write_bundle(tmp_path / "frames" / "deployment", own, Path(frame_artifact.path), made)
 
 
@@ -131,5 +132,6 @@ def executorch_bundle(manifest: Manifest, artifact: Artifact, target: str, folde
     )
     image = images(1, seed=7)
     pixels = image[0].transpose(1, 2, 0).astype(np.uint8)
-    made = make_sample(file, "executorch", own.plan, pixels, to_stored(port, image))
+    stored = to_stored(port, image)
+    made = make_sample(file, "executorch", own.plan, pixels, stored, confidence_tolerance(artifact))
     return write_bundle(folder, own, file, made)

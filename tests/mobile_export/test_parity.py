@@ -2,8 +2,10 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import failing_workers
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -87,6 +89,24 @@ def test_a_label_map_is_held_against_all_its_pixels(wrong: int, passes: bool, ec
         return
     with pytest.raises(VerificationError, match=r"labels agree on 0\.9062 of the pixels, not 0\.92"):
         check_parity(described, one(found, expected))
+
+
+@pytest.mark.parametrize(("layout", "shape"), [("NCHW", (1, 5, 4, 8)), ("NHWC", (1, 4, 8, 5))])
+@pytest.mark.parametrize(("wrong", "passes"), [(3, True), (4, False)])
+def test_a_confidence_that_counts_positions_may_miss_a_few(
+    wrong: int, passes: bool, layout: Literal["NCHW", "NHWC"], shape: tuple[int, ...], echoing: Path
+) -> None:
+    confidence, logits = Port(TensorSpec("confidence", (1,))), Port(TensorSpec("logits", shape), layout=layout)
+    entry = EntryPoint("first", (logits, confidence), (logits, confidence), ())
+    described = Artifact(str(echoing), "", 4, "executorch", "fp16", (entry,), {})
+    answer = GENERATOR.standard_normal((1, 5, 4, 8)).astype(np.float32)
+    told, sure = np.float32([0.5 + wrong / 32]), np.float32([0.5])
+    samples: Samples = {"first": [((answer, told), (answer, sure))]}
+    tolerance = msgspec.structs.replace(TOLERANCES["fp16"], confidence_flips=3)
+    if passes:
+        assert check_parity(described, samples, tolerance).passed
+    with pytest.raises(VerificationError, match=r"first\.confidence: error"):
+        check_parity(described, samples, None if passes else tolerance)
 
 
 def test_a_narrower_form_is_allowed_less() -> None:

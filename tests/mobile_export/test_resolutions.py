@@ -19,7 +19,7 @@ from mobile_export.handover import Handover, at_size, handovers
 from mobile_export.manifest import ImageInput, Manifest, Resolution
 from mobile_export.manifest import Stage as Step
 from mobile_export.program import Program, TensorSpec
-from mobile_export.self_check import make_sample
+from mobile_export.self_check import confidence_tolerance, make_sample
 
 pytestmark = pytest.mark.slow
 SQUARE, PORTRAIT = (64, 64), (96, 32)
@@ -99,7 +99,7 @@ def sized(manifest: Manifest, both: tuple[Artifact, Artifact], tmp_path: Path) -
     )
     pixels = picture(SQUARE)
     stored = pixels.transpose(2, 0, 1)[None].astype(np.float32)
-    sample = make_sample(Path(artifact.path), "executorch", own.plan, pixels, stored)
+    sample = make_sample(Path(artifact.path), "executorch", own.plan, pixels, stored, confidence_tolerance(artifact))
     return write_bundle(tmp_path / "sized", own, Path(artifact.path), sample)
 
 

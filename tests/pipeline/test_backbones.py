@@ -147,7 +147,10 @@ def test_strides_become_dilations_as_in_torchvisions_own_resnet() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["mobilenet_v2", "timm/resnet18", "mobilenetv4_conv_small", "timm/tf_mobilenetv3_small_075", "regnet_y_400mf"],
+    [
+        *("mobilenet_v2", "timm/resnet18", "mobilenetv4_conv_small", "timm/tf_mobilenetv3_small_075", "regnet_y_400mf"),
+        "timm/lcnet_050",
+    ],
 )
 def test_a_backbone_gives_features_at_the_output_stride_and_trains_by_unit(name: str) -> None:
     for stride in (16, 32):

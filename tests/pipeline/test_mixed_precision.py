@@ -55,7 +55,7 @@ def model() -> MultiExitModel:
 
 @pytest.fixture(scope="module")
 def simulated(model: MultiExitModel) -> SimulatedNetwork:
-    return SimulatedNetwork.of(model, "mean", pictures(6, seed=2))
+    return SimulatedNetwork.of(model, pictures(6, seed=2))
 
 
 @pytest.fixture(scope="module")

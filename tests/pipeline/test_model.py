@@ -4,6 +4,7 @@ import torch
 
 from device_profiler.errors import InputError
 from pipeline.model import ModelSpec, build_model, count_model, design_model
+from pipeline.policy import AGREEMENT
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,15 @@ def test_costs_add_up_to_the_single_exit_network(spec: ModelSpec) -> None:
     assert shares == pytest.approx([1 / 3, 2 / 3, 1], abs=0.1)
     # The classifier of LR-ASPP: 128 channels to 3 classes on 4x6 positions is part of it.
     assert cost.heads[2][0] > 128 * 3 * 24
+
+
+def test_a_witness_costs_what_the_cheapest_head_of_the_exit_before_costs(spec: ModelSpec) -> None:
+    model = build_model(spec)
+    plain, asked = count_model(model), count_model(model, AGREEMENT)
+    assert asked.blocks == plain.blocks and asked.heads[0] == plain.heads[0]
+    for e in (1, 2):
+        more = {own - without for own, without in zip(asked.heads[e], plain.heads[e], strict=True)}
+        assert more == {min(plain.heads[e - 1])}
 
 
 def test_the_full_network_is_never_needlessly_heavy(spec: ModelSpec) -> None:

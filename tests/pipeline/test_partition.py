@@ -5,7 +5,7 @@ import torch
 
 from pipeline.model import MultiExitModel, build_model, design_model
 from pipeline.partition import Partition, deployment_programs
-from pipeline.policy import Confidence, Finish
+from pipeline.policy import AGREEMENT, Confidence, Finish, agreement
 
 SIZE = (64, 64)
 
@@ -35,6 +35,26 @@ def test_blocks_and_heads_chained_equal_the_network(model: MultiExitModel, image
             (labels,) = partition.finish(e).module(out)
             assert torch.equal(labels, Finish(SIZE)(out))
             assert torch.equal(partition.prefix(e, name).module(image)[0], labels)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("exits", [(0, 2), (1, 2), (0, 1, 2)])
+def test_agreement_asks_the_exit_before_however_the_network_is_cut(
+    model: MultiExitModel, image: torch.Tensor, exits: tuple[int, ...]
+) -> None:
+    partition, logits, features = Partition(model, AGREEMENT), model(image), model.forward_features(image)
+    cheapest = model.spec.heads[0].index("lraspp-r2")
+    expected = [agreement(logits[e][1], logits[e - 1][cheapest] if e else None) for e in range(3)]
+    assert 0 < float(expected[1]) < 1 and not expected[0]
+    programs, plan = deployment_programs(partition, exits, ("fcn-r1",) * len(exits), (0.5,) * (len(exits) - 1))
+    by_name, value = {program.name: program for program in programs}, image
+    for n, e in enumerate(exits[:-1]):
+        value, _, confidence = by_name[plan.stages[n]].module(value)
+        assert torch.equal(confidence, expected[e])
+    for e in range(3):
+        head = partition.head(e, "fcn-r1")
+        assert [spec.name for spec in head.inputs] == ["features_in", "features_before"][: 2 if e else 1]
+        assert torch.equal(head.module(features[e], *features[e - 1 : e])[1], expected[e])
 
 
 @torch.no_grad()

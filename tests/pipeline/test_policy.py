@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from device_profiler.errors import InputError
-from pipeline.policy import Confidence, Finish, enhance_edges
+from pipeline.policy import AGREEMENT, Confidence, Finish, enhance_edges, parse_policy
 
 ALL_POLICIES = [
     "mean",
@@ -13,6 +13,9 @@ ALL_POLICIES = [
     "share:0.6",
     "quantile:0.1",
     "patch:0.05",
+    "margin-median",
+    "entropy-quantile:0.1",
+    "margin-share:0.3",
     "mean+edges",
     "share:0.6+edges:1",
 ]
@@ -43,9 +46,9 @@ def _pixels(logits: torch.Tensor, policy: str) -> np.ndarray:
     exponents = np.exp(logits.numpy().astype(np.float64))
     probability = exponents / exponents.sum(axis=1, keepdims=True)
     ordered = np.sort(probability, axis=1)
-    if policy == "margin":
+    if policy.startswith("margin"):
         return (ordered[:, -1] - ordered[:, -2]).reshape(len(logits), -1)
-    if policy == "entropy":
+    if policy.startswith("entropy"):
         entropy = -(probability * np.log(probability)).sum(axis=1)
         return (1 - entropy / np.log(probability.shape[1])).reshape(len(logits), -1)
     return ordered[:, -1].reshape(len(logits), -1)
@@ -56,14 +59,37 @@ def test_policies_over_the_whole_distribution(logits: torch.Tensor, policy: str)
     np.testing.assert_allclose(Confidence(policy)(logits), _pixels(logits, policy).mean(axis=1), rtol=1e-4)
 
 
-@pytest.mark.parametrize(("policy", "share"), [("median", 0.5), ("quantile:0.1", 0.1), ("quantile:0.9", 0.9)])
+@pytest.mark.parametrize(
+    ("policy", "share"),
+    [
+        *(("median", 0.5), ("quantile:0.1", 0.1), ("quantile:0.9", 0.9)),
+        *(("margin-median", 0.5), ("entropy-quantile:0.1", 0.1)),
+    ],
+)
 def test_quantiles_are_values_that_a_share_of_the_pixels_lies_below(
     logits: torch.Tensor, policy: str, share: float
 ) -> None:
     pixels = np.sort(_pixels(logits, policy), axis=1)
     expected = pixels[:, int(share * pixels.shape[1])]
-    np.testing.assert_allclose(Confidence(policy)(logits), expected, rtol=1e-5)
+    np.testing.assert_allclose(Confidence(policy)(logits), expected, rtol=1e-4)
     assert ((pixels < expected[:, None]).mean(axis=1) <= share).all()
+
+
+def test_agreement_compares_on_the_finer_grid_and_nothing_agrees_without_a_witness(logits: torch.Tensor) -> None:
+    policy = Confidence(AGREEMENT)
+    assert torch.equal(policy(logits), torch.zeros(3))
+    assert torch.equal(policy(logits, logits), torch.ones(3))
+    finer = torch.randn(3, 5, 8, 12, generator=torch.Generator().manual_seed(1))
+    enlarged = torch.nn.functional.interpolate(logits, (8, 12), mode="bilinear", align_corners=False)
+    expected = (enlarged.argmax(1) == finer.argmax(1)).float().mean(dim=(1, 2))
+    np.testing.assert_allclose(policy(logits, finer), expected, atol=1e-6)
+    assert expected.min() > 0 and expected.max() < 1
+
+
+def test_only_policies_that_count_positions_allow_for_flips() -> None:
+    flips = {policy: parse_policy(policy).flips for policy in (*ALL_POLICIES, AGREEMENT)}
+    counting = {"share:0.6", "margin-share:0.3", "share:0.6+edges:1", AGREEMENT}
+    assert {policy for policy, number in flips.items() if number} == counting
 
 
 def test_the_patch_policy_finds_the_one_hard_region() -> None:
@@ -111,6 +137,8 @@ def test_confidences_lie_in_0_to_1_and_rise_with_certainty(logits: torch.Tensor,
     "policy",
     [
         *("most", "share", "share:", "share:1.5", "share:x", "mean:0.5", "edges", "+edges"),
+        *("share-margin:0.5", "margin-", "margin-0.5", "peak-mean"),
+        *("agreement:0.5", "agreement+edges", "margin-agreement"),
         *("mean+edgy", "mean+edges2", "mean+edges:", "mean+edges:0", "mean+edges:5"),
     ],
 )

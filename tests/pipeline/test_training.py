@@ -132,10 +132,12 @@ def test_the_key_changes_with_structure_data_schedule_and_method(spec: ModelSpec
 def test_any_subset_of_heads_gets_the_same_weights_whatever_trains_beside_it(
     spec: ModelSpec, source: DataSource, tmp_path: Path
 ) -> None:
-    few = tiny_spec(source, ("lraspp-r4", "fcn-r1"))
     train(spec, source, SCHEDULE, tmp_path / "all", SilentProgress())
-    train(few, source, SCHEDULE, tmp_path / "few", SilentProgress())
-    assert same(weights(tmp_path / "few"), weights(tmp_path / "all"))
+    for number, heads in enumerate((("lraspp-r4", "fcn-r1"), ("lraspp-r4", "fcn-r4"), ("lraspp-r4",))):
+        folder = tmp_path / f"few{number}"
+        checkpoint = train(tiny_spec(source, heads), source, SCHEDULE, folder, SilentProgress())
+        assert checkpoint.spec.heads == (heads,) * 3
+        assert same(weights(folder), weights(tmp_path / "all"))
     train(spec, source, SCHEDULE, tmp_path / "groups", SilentProgress(), RunOptions(group_size=2))
     assert same(weights(tmp_path / "all"), weights(tmp_path / "groups"))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mobile_export import qnn_sdk
-from mobile_export.artifact import Port
+from mobile_export.artifact import EntryPoint, Port
 from mobile_export.exporters import exporter
 from mobile_export.mil_evaluator import _Operation, _resized
 from mobile_export.parity import TOLERANCES, _compare, check_parity
@@ -56,7 +56,7 @@ def parity_without_samples(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 def output_of_another_shape(folder: Path, patch: pytest.MonkeyPatch) -> None:
     port = Port(TensorSpec("logits", (1, 2)))
-    _compare("stage_0", port, [(np.zeros((1, 2)), np.zeros((1, 3)))], TOLERANCES["fp32"])
+    _compare(EntryPoint("stage_0", (), (port,), ()), port, [(np.zeros((1, 2)), np.zeros((1, 3)))], TOLERANCES["fp32"])
 
 
 def libraries_of_qualcomm_out_of_reach(folder: Path, patch: pytest.MonkeyPatch) -> None:

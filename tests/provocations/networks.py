@@ -94,7 +94,7 @@ def kernel_that_no_export_declared(folder: Path, patch: pytest.MonkeyPatch) -> N
 
 
 def _sample(exit: int, labels: int) -> Sample:
-    return Sample(np.zeros((4, 4, 3), np.uint8), exit, (_answer(0, labels), _answer(1, labels)))
+    return Sample(np.zeros((4, 4, 3), np.uint8), exit, (_answer(0, labels), _answer(1, labels)), 0.02)
 
 
 def sample_that_leaves_elsewhere(folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -106,12 +106,12 @@ def sample_that_leaves_elsewhere(folder: Path, patch: pytest.MonkeyPatch) -> Non
                               plan=SimpleNamespace(thresholds=(0.5,)))  # fmt: skip
     answers = SimpleNamespace(confidences=np.array([[0.9]]), exits=np.array([0]))
     images = [SimpleNamespace(image=np.zeros((4, 4, 3), np.uint8))]
-    bundling._sample(shipped, images, SimpleNamespace(answers=answers))  # type: ignore[arg-type]
+    bundling._sample(shipped, images, SimpleNamespace(answers=answers), 0.02)  # type: ignore[arg-type]
 
 
 def self_check_exit(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    compare_samples(_sample(1, 1), _sample(0, 1), "int8")
+    compare_samples(_sample(1, 1), _sample(0, 1))
 
 
 def self_check_labels(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    compare_samples(_sample(1, 1), _sample(1, 2), "int8")
+    compare_samples(_sample(1, 1), _sample(1, 2))
