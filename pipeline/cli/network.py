@@ -44,7 +44,8 @@ def add_design_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weights", type=Path, metavar="FILE",
                        help="start from these weights of the backbone (.safetensors or .pth), not the published ones; "
                             "none: from random ones")
-    group.add_argument("--policy", metavar="NAME", help="exit policy: mean, share:0.9, margin-median, agreement ... (default: mean)")
+    group.add_argument("--policy", metavar="NAME",
+                       help="exit policy: mean, share:0.9, margin-median, agreement ... (default: mean)")
 
 
 def comma_list(text: str) -> tuple[str, ...]:
