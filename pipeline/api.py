@@ -295,6 +295,7 @@ def export(
     exits: Sequence[int],
     heads: Sequence[str],
     thresholds: Sequence[float] = (),
+    policy: str | None = None,
     data: str | None = None,
     preset: Preset | None = None,
     backbone: str | None = None,

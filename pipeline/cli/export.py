@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.cli.network import add_network_arguments, network_request, open_workspace, quiet_vendors
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--exits", required=True, metavar="N,...", help="exits from 0, in depth order, as in 2,5")
     group.add_argument("--heads", required=True, metavar="NAME,...", help="a head for each, as in fcn-r1,lraspp-r1")
     group.add_argument("--thresholds", default="", metavar="T,...", help="one for each exit but the last, as in 0.83")
+    group.add_argument("--policy", metavar="NAME", help="exit policy that the thresholds are of (default: mean)")
 
 
 def handle(arguments: argparse.Namespace) -> int:
@@ -38,7 +40,8 @@ def handle(arguments: argparse.Namespace) -> int:
     exits = tuple(int(_number(word, int)) for word in arguments.exits.split(","))
     thresholds = tuple(float(_number(word, float)) for word in arguments.thresholds.split(",") if word)
     quiet_vendors(arguments.verbose)
-    request, workspace = network_request(arguments), open_workspace(arguments, target.name)
+    request = replace(network_request(arguments), policy=arguments.policy)
+    workspace = open_workspace(arguments, target.name)
     from pipeline.cli.output import emit
     from pipeline.exact_search.configuration import Configuration
     from pipeline.mixed_precision import mixed_precision

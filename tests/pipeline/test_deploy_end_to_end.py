@@ -225,10 +225,12 @@ def test_the_other_verbs_work_on_the_checkpoint(cpu: Ran, environment: dict[str,
     assert told["majority_guess_miou"] < max(row["miou"] for row in told["exits"])
     assert all(row["macs"] > 0 for row in told["exits"])
     exported = json.loads(pipeline(
-        environment, "export", *common, "--target", "pixel7-cpu", "--exits", "0,2", "--heads", "lraspp-r1,lraspp-r1",
-        "--thresholds", "0.6",
+        environment, "export", *common, "--target", "pixel7-cpu", "--exits", "1,2", "--heads", "lraspp-r1,lraspp-r1",
+        "--thresholds", "0.6", "--policy", "agreement",
     ).stdout)
     assert exported["artifact"]["parity"]["passed"] is True
+    stages = {entry["name"]: entry for entry in exported["artifact"]["entries"]}
+    assert "argmax" in stages["stage_0"]["host_side"], "of the stage's labels and its witness'"
     assert (tmp_path / "export" / "model.pte").is_file()
 
 
