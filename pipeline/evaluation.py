@@ -56,6 +56,7 @@ def evaluate_policies(
     counts = Counts.empty(spec, len(split))
     confidences = [counts.confidence, *(np.zeros_like(counts.confidence) for _ in policies[1:])]
     scorer = _Scorer(tuple(map(Confidence, policies)), Finish(spec.size), len(spec.classes), ignore)
+    witnessed = any(confidence.parsed.asks_witness for confidence in scorer.confidences)
     model.eval()
     with torch.inference_mode(), progress.task("evaluating every exit and head", len(split)) as advance:
         for start in range(0, len(split), batch):
@@ -69,7 +70,7 @@ def evaluate_policies(
                     counts.intersection[where], counts.union[where] = scorer.overlaps(logits, masks)
                     for confidence, of_policy in zip(confidences, scorer.confidences, strict=True):
                         confidence[where] = of_policy(logits, witness).numpy()
-                witness = of_exit[model.cheapest[e]]
+                witness = of_exit[model.cheapest[e]] if witnessed else None
             advance(stop - start, "")
     return tuple(
         replace(counts, confidence=confidence).statistics(spec, split, policy, "fp32")
