@@ -111,7 +111,7 @@ class Confidence(nn.Module):
     the means of 4x4 patches, which finds one hard region. `margin-` in front of one of these takes a pixel's lead of
     the first class over the second instead, `entropy-` 1 minus its entropy over that of a uniform guess; `margin` and
     `entropy` alone are their means. With `+edges[:N]`, pixels beside another label take the median of their
-    neighbourhood first. `agreement`: see `agreement`.
+    neighbourhood first. `agreement` asks a witness (the function of that name).
 
     Softmax stays along dimension 1: moved to the last dimension, one runtime returns wrong values without a word.
 

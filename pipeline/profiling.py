@@ -32,6 +32,7 @@ from mobile_export.worker import WorkerProcess
 from pipeline.model import ModelSpec, MultiExitModel, build_model
 from pipeline.partition import Partition
 from pipeline.phone_check import compare_outputs
+from pipeline.policy import parse_policy
 from pipeline.quantized import parts_calibration
 from pipeline.sources import graph_code
 from pipeline.workspace import content_key
@@ -283,10 +284,10 @@ def _measured(exported: ExportedParts, workloads: Sequence[Workload], device: De
             device, target, tool, exported.file, workloads, allow_fallback=exported.request.allow_fallback
         )
     measured = measure_calls(device, target, exported.file, workloads)
+    flips = parse_policy(exported.request.policy).flips
     for work, found in zip(workloads, measured, strict=True):
         entry = work.call.entry
-        names = [port.spec.name for port in exported.artifact.entry(entry).outputs]
-        compare_outputs(entry, names, found.outputs, exported.answers[entry])
+        compare_outputs(exported.artifact.entry(entry), found.outputs, exported.answers[entry], flips)
     return [found.measurement for found in measured]
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from device_profiler.runner.results import EntryEvents
 from device_profiler.workload import Operator
-from mobile_export.artifact import Artifact, EntryPoint
+from mobile_export.artifact import Artifact, EntryPoint, Port
 from mobile_export.self_check import Sample, compare_samples
 from mobile_export.session import CascadeResult
+from mobile_export.tensors import TensorSpec
 from pipeline import bundling
 from pipeline.backbones import lite_weights
 from pipeline.cli.run import read_image
@@ -64,12 +65,15 @@ def text_for_an_image(folder: Path, patch: pytest.MonkeyPatch) -> None:
     read_image(Path("photo.png"))
 
 
+LOGITS = EntryPoint("stage_0", (), (Port(TensorSpec("logits", (1, 4), "int8")),), ())
+
+
 def other_shape_on_the_phone(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    compare_outputs("stage_0", ("logits",), [np.zeros((1, 2), np.int8)], [np.zeros((1, 3), np.int8)])
+    compare_outputs(LOGITS, [np.zeros((1, 2), np.int8)], [np.zeros((1, 3), np.int8)])
 
 
 def other_values_on_the_phone(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    compare_outputs("stage_0", ("logits",), [np.full((1, 4), 9, np.int8)], [np.zeros((1, 4), np.int8)])
+    compare_outputs(LOGITS, [np.full((1, 4), 9, np.int8)], [np.zeros((1, 4), np.int8)])
 
 
 def other_exit_on_the_phone(folder: Path, patch: pytest.MonkeyPatch) -> None:
