@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from device_profiler.errors import VerificationError
+from mobile_export.artifact import Artifact, EntryPoint
 from pipeline import proof
 from pipeline.exact_search.configuration import Configuration
 from pipeline.exit_statistics import ExitStatistics
@@ -36,7 +37,8 @@ def answers(**changes: np.ndarray) -> proof.Answers:
 
 def proved(monkeypatch: pytest.MonkeyPatch, given: proof.Answers) -> proof.Proof:
     monkeypatch.setattr(proof, "_answers", lambda *_: given)
-    shipment = SimpleNamespace(configuration=CONFIGURATION, artifact=SimpleNamespace(precision="fp32"))
+    artifact = Artifact("model.pte", "", 1, "executorch", "fp32", (EntryPoint("stage_0", (), (), ()),), {})
+    shipment = SimpleNamespace(configuration=CONFIGURATION, artifact=artifact)
     return proof.prove(shipment, None, statistics(), None)  # type: ignore[arg-type]
 
 

@@ -35,7 +35,7 @@ from pipeline.training.run import (
     train,
     training_key,
 )
-from pipeline.training.stages import BackboneStage, HeadStage, plain_head
+from pipeline.training.stages import BackboneStage, HeadStage, plain_head, with_plain_heads
 
 
 def with_method(**change: object) -> TrainingSchedule:
@@ -326,11 +326,16 @@ def test_stage_two_moves_every_other_head_and_leaves_backbone_and_teacher_untouc
     assert heads == (every - {("2", "lraspp-r4")} if still else every)
 
 
-def test_the_plain_head_is_the_least_reduced_fcn_but_at_the_last_exit_the_full_networks(
+def test_stage_one_trains_a_plain_fcn_head_but_at_the_last_exit_the_full_networks(
     spec: ModelSpec, source: DataSource
 ) -> None:
     assert [plain_head(spec, index) for index in range(3)] == ["fcn-r1", "fcn-r1", "lraspp-r4"]
-    assert plain_head(tiny_spec(source, ("lraspp-r4", "fcn-r1-b2", "fcn-r2")), 0) == "fcn-r2"
+    assert with_plain_heads(spec, SCHEDULE.method) == spec
+    lacking = tiny_spec(source, ("lraspp-r4", "fcn-r2"))
+    heads = with_plain_heads(lacking, SCHEDULE.method).heads
+    assert heads == (("lraspp-r4", "fcn-r2", "fcn-r1"),) * 2 + (("lraspp-r4", "fcn-r2"),)
+    assert with_plain_heads(lacking, TrainingMethod(scheme="last-exit")) == lacking
+    assert stage_one_key(lacking, "a", SCHEDULE) == stage_one_key(spec, "a", SCHEDULE)
 
 
 @pytest.mark.slow
