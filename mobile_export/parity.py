@@ -165,7 +165,7 @@ def _clear_agreement(port: Port, pairs: Pairs, margin: float) -> float | None:
     return float(clear.mean()) if clear.size else None
 
 
-def _failure(parity: OutputParity, pairs: Pairs, allowed: Tolerance, confidence: float) -> str | None:
+def _failure(parity: OutputParity, pairs: Pairs, allowed: Tolerance, confidence_error: float) -> str | None:
     where = f"{parity.entry}.{parity.output}"
     if parity.output == "labels":
         agreement = parity.label_agreement
@@ -179,7 +179,7 @@ def _failure(parity: OutputParity, pairs: Pairs, allowed: Tolerance, confidence:
             f"{allowed.clear_agreement}"
         )
     if parity.output == "confidence":
-        most, least = confidence, confidence
+        most, least = confidence_error, confidence_error
     else:
         scale = float(np.std(np.concatenate([expected.reshape(-1) for _, expected in pairs]))) or 1.0
         most, least = allowed.max_error * scale, allowed.mean_error * scale

@@ -118,12 +118,11 @@ def _single(statistics: ExitStatistics, table: LatencyTable, objective: Objectiv
         return strongest_single_exit(statistics, table).candidate, False
 
 
-def macs_table(table: LatencyTable, cost: ModelCost) -> LatencyTable:
-    """The same network costed in multiply-adds."""
-    heads = tuple(
-        tuple(None if ns is None else float(cost.heads[e][h]) for h, ns in enumerate(row))
-        for e, row in enumerate(table.heads)
-    )
+def macs_table(table: LatencyTable, cost: ModelCost, last: int | None = None) -> LatencyTable:
+    """The same network costed in multiply-adds; nothing judges the answer of exit `last`."""
+    macs = cost.judged(last)
+    rows = enumerate(table.heads)
+    heads = tuple(tuple(None if ns is None else float(macs[e][h]) for h, ns in enumerate(row)) for e, row in rows)
     return LatencyTable(
         target=table.target,
         provenance="predicted",

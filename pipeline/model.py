@@ -203,25 +203,32 @@ def check_spec(spec: ModelSpec) -> None:
 
 
 class ModelCost(msgspec.Struct, frozen=True):
-    """Multiply-adds of one image: `blocks[k]` is the backbone between exit k-1 and k, `heads[k][h]` a head alone."""
+    """Multiply-adds of one image: `blocks[k]` is the backbone between exit k-1 and k, `heads[k][h]` a head alone.
+
+    `witnesses[k]`: what the exit policy asks beside a head at exit k; 0 where it asks none.
+    """
 
     blocks: tuple[int, ...]
     heads: tuple[tuple[int, ...], ...]
+    witnesses: tuple[int, ...]
 
     def total(self, exit_index: int, head_index: int) -> int:
         """Multiply-adds of the single-exit network that ends in this head."""
         return sum(self.blocks[: exit_index + 1]) + self.heads[exit_index][head_index]
 
+    def judged(self, last: int | None = None) -> tuple[tuple[int, ...], ...]:
+        """Heads with their witnesses; at exit `last` an image leaves unjudged."""
+        asked = [0 if e == last else more for e, more in enumerate(self.witnesses)]
+        return tuple(tuple(own + more for own in row) for row, more in zip(self.heads, asked, strict=True))
+
 
 def count_model(model: MultiExitModel, policy: str = DEFAULT_POLICY) -> ModelCost:
-    """Multiply-adds of every block and head at the model's input size; a head's witness counts where `policy` asks."""
+    """Multiply-adds of every block, head and witness of `policy` at the model's input size."""
     shapes = ((1, 3, *model.spec.size), *model.feature_shapes[:-1])
     blocks = tuple(count_macs(block, shape)[0] for block, shape in zip(model.blocks, shapes, strict=True))
     heads = tuple(
         tuple(count_macs(head, shape)[0] for head in model.exit_heads(index))
         for index, shape in enumerate(model.feature_shapes)
     )
-    if parse_policy(policy).asks_witness:
-        asked = (0, *map(min, heads[:-1]))
-        heads = tuple(tuple(own + more for own in row) for row, more in zip(heads, asked, strict=True))
-    return ModelCost(blocks, heads)
+    asked = parse_policy(policy).asks_witness
+    return ModelCost(blocks, heads, (0, *(min(row) if asked else 0 for row in heads[:-1])))

@@ -85,7 +85,6 @@ class _Facts:
         self.learned = deployment.learned
         self.test, self.search = self.learned.statistics.test, self.learned.statistics.search
         self.cost = count_model(self.learned.model, deployment.network.policy)
-        self.macs = macs_table(self.learned.table, self.cost)
 
     def report(self) -> RunReport:
         """The whole record."""
@@ -176,7 +175,8 @@ class _Facts:
         """Expected multiply-adds; None where a deadline decides, which is a time."""
         if configuration.setting == "anytime":
             return None
-        return evaluate_configuration(self.search, self.macs, configuration).latency_ns
+        macs = macs_table(self.learned.table, self.cost, configuration.exits[-1])
+        return evaluate_configuration(self.search, macs, configuration).latency_ns
 
     def _on_front(self, found: Found, setting: str) -> Candidate:
         """A Pareto point under the setting that it was found in."""
@@ -203,14 +203,14 @@ class _Facts:
         table, rows = self.learned.table, []
         model = self.learned.device_model
         cost = part_cost(model)
-        finish = finish_ns(self.spec, self.learned.profile, cost)
+        finish, judged = finish_ns(self.spec, self.learned.profile, cost), self.cost.judged()
         for e, names in enumerate(self.spec.heads):
             block = table.blocks[e] - (finish if e == 0 else 0.0)
             rows.append(self._part("block", block_entry(e), block, e, "", self.cost.blocks[e]))
             for h, name in enumerate(names):
                 head = table.heads[e][h]
                 assert head is not None
-                rows.append(self._part("head", head_entry(e, name), head, e, name, self.cost.heads[e][h]))
+                rows.append(self._part("head", head_entry(e, name), head, e, name, judged[e][h]))
             rows.append(self._part("finish", finish_entry(e), finish, e, "", 0))
         if table.boundary_ns:
             timing = Timing(

@@ -132,7 +132,7 @@ class Settled:
         self.policy, self.choosing, self.telling = policy, choosing, telling
         cost = count_model(model, policy)
         self.table = LatencyTable(
-            "multiply-adds", "predicted", tuple(map(float, cost.blocks)), _slots(cost.heads), unit="multiply-adds"
+            "multiply-adds", "predicted", tuple(map(float, cost.blocks)), _slots(cost.judged()), unit="multiply-adds"
         )
         self.full_cost = float(cost.total(*telling.reference))
 

@@ -14,7 +14,7 @@ from pipeline.model import ModelCost
 
 SPLITS = SplitStatistics(random_statistics(14, images=8), random_statistics(15, images=8))
 TABLE = random_table(14, SPLITS.search)
-COST = ModelCost((1, 1, 1), ((1, 1), (1, 1), (1, 1)))
+COST = ModelCost((1, 1, 1), ((1, 1), (1, 1), (1, 1)), (0, 0, 0))
 
 
 def test_the_strongest_single_exit_meets_the_objective_where_one_does() -> None:

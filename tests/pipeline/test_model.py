@@ -55,10 +55,12 @@ def test_costs_add_up_to_the_single_exit_network(spec: ModelSpec) -> None:
 def test_a_witness_costs_what_the_cheapest_head_of_the_exit_before_costs(spec: ModelSpec) -> None:
     model = build_model(spec)
     plain, asked = count_model(model), count_model(model, AGREEMENT)
-    assert asked.blocks == plain.blocks and asked.heads[0] == plain.heads[0]
-    for e in (1, 2):
-        more = {own - without for own, without in zip(asked.heads[e], plain.heads[e], strict=True)}
-        assert more == {min(plain.heads[e - 1])}
+    assert (asked.blocks, asked.heads, plain.judged()) == (plain.blocks, plain.heads, plain.heads)
+    assert plain.witnesses == (0, 0, 0) and asked.witnesses == (0, min(plain.heads[0]), min(plain.heads[1]))
+    assert asked.total(2, 0) == plain.total(2, 0), "a single exit asks nobody"
+    first, second, last = asked.judged(2)
+    assert (first, last) == (plain.heads[0], plain.heads[2])
+    assert second == tuple(macs + asked.witnesses[1] for macs in plain.heads[1])
 
 
 def test_the_full_network_is_never_needlessly_heavy(spec: ModelSpec) -> None:
