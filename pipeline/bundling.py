@@ -33,7 +33,7 @@ from pipeline.exact_search.configuration import Candidate
 from pipeline.exact_search.evaluate import answering, routed_overlap
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.network import Network
-from pipeline.policy import parse_policy
+from pipeline.policy_name import parse_policy
 from pipeline.proof import Proof
 from pipeline.shipping import Shipment, stored_image, taken_image, taken_size
 from pipeline.workspace import Workspace

@@ -23,7 +23,14 @@ from pipeline.exact_search.evaluate import routes
 from pipeline.input_sizes import Offered, SizeChoice, SizeOffer, choose_size
 from pipeline.mixed_precision import mixed_precision, mixed_precision_lines
 from pipeline.model import MultiExitModel, count_model
-from pipeline.network import Network, float_statistics, obtain_checkpoint, prepare_network, trained_model
+from pipeline.network import (
+    Network,
+    check_backbone,
+    float_statistics,
+    obtain_checkpoint,
+    prepare_network,
+    trained_model,
+)
 from pipeline.phone_check import PhoneAgreement
 from pipeline.phone_work import PhoneWork, Profiling
 from pipeline.phone_work import open_phone as open_local_phone
@@ -60,6 +67,7 @@ def deploy(request: DeployRequest, workspace: Workspace, open_phone: OpenPhone =
         DeviceError: the phone is absent or failed.
         VerificationError: an export does not compute what the network computes, on this machine or on the phone.
     """
+    check_backbone(request.network)
     with open_phone(request) as phone:
         _warn(phone, request, workspace)
         network = prepare_network(request.network, workspace)

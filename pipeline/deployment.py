@@ -19,7 +19,8 @@ from pipeline.exact_search.objective import Objective
 from pipeline.input_sizes import SizeOffer
 from pipeline.latency_table import LatencyTable
 from pipeline.model import MultiExitModel
-from pipeline.network import Network, NetworkRequest
+from pipeline.network import Network
+from pipeline.network_request import NetworkRequest
 from pipeline.phone_check import PhoneAgreement
 from pipeline.profiling import Profile
 from pipeline.promise import Promise

@@ -13,7 +13,8 @@ from device_profiler.errors import InputError
 from pipeline.data.source import Split
 from pipeline.exit_statistics import ExitStatistics, mean_iou
 from pipeline.model import ModelCost, ModelSpec, MultiExitModel, count_model
-from pipeline.policy import DEFAULT_POLICY, Confidence, Finish
+from pipeline.policy import Confidence, Finish
+from pipeline.policy_name import DEFAULT_POLICY
 from pipeline.progress import Progress
 
 BATCH = 8

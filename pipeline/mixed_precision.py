@@ -29,7 +29,8 @@ from pipeline.exit_statistics import mean_iou
 from pipeline.model import MultiExitModel
 from pipeline.network import Network
 from pipeline.partition import Partition, block_entry, head_entry
-from pipeline.policy import DEFAULT_POLICY, Finish
+from pipeline.policy import Finish
+from pipeline.policy_name import DEFAULT_POLICY
 from pipeline.progress import Progress, SilentProgress
 from pipeline.quantized import calibration_images, features_of, parts_calibration
 from pipeline.sources import graph_code

@@ -19,8 +19,9 @@ from pipeline.backbones import (
     outline_backbone,
     place_exits,
 )
-from pipeline.heads import ORIGINAL, build_head, parse_head, select_heads
-from pipeline.policy import DEFAULT_POLICY, parse_policy
+from pipeline.head_space import ORIGINAL, parse_head, select_heads
+from pipeline.heads import build_head
+from pipeline.policy_name import DEFAULT_POLICY, parse_policy
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

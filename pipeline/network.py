@@ -1,4 +1,4 @@
-"""From what a user asks for to data and network: the source, the structure, the trained checkpoint."""
+"""From a request to data and network: the source, the structure, the trained checkpoint."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,37 +8,22 @@ from pathlib import Path
 import msgspec
 
 from device_profiler.errors import InputError
-from pipeline.backbones import native_stride
+from pipeline.backbones import find_network, native_stride
 from pipeline.checkpoint import Checkpoint, load_model, open_checkpoint
 from pipeline.data import DataSource, load_source
-from pipeline.data.source import Size, SplitName
+from pipeline.data.source import SplitName
 from pipeline.evaluation import evaluate_policies
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import ModelSpec, MultiExitModel, design_model
-from pipeline.policy import DEFAULT_POLICY, parse_policy
+from pipeline.network_request import RANDOM_WEIGHTS, NetworkRequest
+from pipeline.policy_name import DEFAULT_POLICY
 from pipeline.presets import Preset
 from pipeline.training.log import NoLog, TrainingLog
 from pipeline.training.run import RunOptions, Share, train, training_key
 from pipeline.workspace import Workspace, content_key
 
-RANDOM_WEIGHTS = Path("none")
-"""Stands for random initial weights, where a file of weights could be named."""
 HEADS_AT_ONCE = 96
 """Heads that stage 2 trains from one pass: their weights, gradients and optimiser state are in memory together."""
-
-
-@dataclass(frozen=True)
-class NetworkRequest:
-    """What the command line says of data and network; None stands for the preset's choice."""
-
-    preset: Preset
-    data: str | None = None
-    backbone: str | None = None
-    size: Size | None = None
-    checkpoint: Path | None = None
-    heads: tuple[str, ...] = ()
-    weights: Path | None = None
-    policy: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,32 +38,43 @@ class Network:
     weights: Path | None = None
 
 
+def check_backbone(request: NetworkRequest) -> None:
+    """Whether the backbone of a network that is yet to be trained is a known one; nothing of it is built.
+
+    Raises:
+        InputError: it is not; near names are suggested.
+    """
+    if request.checkpoint is None:
+        find_network(request.chosen_backbone)
+
+
 def prepare_network(request: NetworkRequest, workspace: Workspace) -> Network:
     """Load the data and design the network, or take the structure of the given checkpoint.
 
     A checkpoint serves any input size: with a `size` that is not its own, it is taken at that one.
 
     Raises:
-        InputError: bad data, unknown backbone, head or policy, or a checkpoint of other classes or another backbone.
+        InputError: bad data, unknown backbone, or a checkpoint of other classes or another backbone.
     """
-    policy = request.policy or request.preset.policy
-    parse_policy(policy)
-    preset, spec_of_data = request.preset, request.data or request.preset.data
+    check_backbone(request)
+    preset, policy = request.preset, request.chosen_policy
     given = open_checkpoint(request.checkpoint) if request.checkpoint else None
     size = request.size or (given.spec.size if given else None)
-    source = load_source(spec_of_data, size=size, area=preset.area, amounts=preset.amounts, progress=workspace.progress)
+    source = load_source(
+        request.chosen_data, size=size, area=preset.area, amounts=preset.amounts, progress=workspace.progress
+    )
     if given:
         _check_given(given, source, request)
         at_size = given.at_size(source.size)
         return Network(preset, source, at_size.spec, at_size, policy)
-    backbone = request.backbone or preset.backbone
+    backbone = request.chosen_backbone
     spec = design_model(
         source.classes.names,
         source.size,
         backbone=backbone,
         output_stride=native_stride(backbone) or preset.output_stride,
         exits=preset.exits,
-        heads=request.heads or preset.heads,
+        heads=request.chosen_heads,
     )
     if request.weights == RANDOM_WEIGHTS:
         training = msgspec.structs.replace(preset.training, pretrained=False)

@@ -32,7 +32,7 @@ from mobile_export.worker import WorkerProcess
 from pipeline.model import ModelSpec, MultiExitModel, build_model
 from pipeline.partition import Partition
 from pipeline.phone_check import compare_outputs
-from pipeline.policy import parse_policy
+from pipeline.policy_name import parse_policy
 from pipeline.quantized import parts_calibration
 from pipeline.sources import graph_code
 from pipeline.workspace import content_key

@@ -16,7 +16,7 @@ from pipeline.evaluation import label_map, overlap
 from pipeline.exact_search.configuration import Configuration
 from pipeline.exact_search.evaluate import head_indices, images_near_threshold, routed_overlap, routes
 from pipeline.exit_statistics import ExitStatistics, mean_iou
-from pipeline.policy import parse_policy
+from pipeline.policy_name import parse_policy
 from pipeline.progress import Progress
 from pipeline.shipping import Shipment, image_code, plan_key, stored_image
 from pipeline.workspace import Workspace, content_key

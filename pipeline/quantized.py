@@ -19,7 +19,7 @@ from pipeline.evaluation import Counts, label_map, overlap, to_images
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import ModelSpec, MultiExitModel
 from pipeline.partition import block_entry, finish_entry, head_entry
-from pipeline.policy import parse_policy
+from pipeline.policy_name import parse_policy
 from pipeline.progress import Advance, Progress
 
 CALIBRATION_IMAGES = 48

@@ -36,7 +36,7 @@ from pipeline.model import ModelSpec, MultiExitModel
 from pipeline.partition import Partition, deployment_programs
 from pipeline.phone_check import PhoneAgreement, compare_cascades, compare_delegation
 from pipeline.phone_work import PhoneWork, WholeWork
-from pipeline.policy import parse_policy
+from pipeline.policy_name import parse_policy
 from pipeline.quantized import calibration_images
 from pipeline.sources import graph_code
 from pipeline.workspace import Workspace, content_key

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from device_profiler.errors import InputError
 from docs.generate_reference import FOLDER, PAGES
 from pipeline.__main__ import ACTIONS, VERBS, verb_module
 from pipeline.cli.parser import parse, verb_parser
@@ -26,14 +27,17 @@ def test_every_block_of_the_guides_says_what_tests_do_with_it() -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_every_command_parses(block: Block) -> None:
+def test_every_command_parses_or_is_refused_as_its_page_says(block: Block) -> None:
     for words in commands(block):
         action = " ".join(words[:2])
         verb = action if action in ACTIONS else words[0]
         assert words[0] in VERBS, words
         rest = words[len(verb.split()) :]
         if "--help" not in rest and "--config" not in rest:
-            parse(verb_parser(verb, verb_module(verb)), rest)
+            try:
+                parse(verb_parser(verb, verb_module(verb)), rest)
+            except InputError as error:
+                assert block.code == InputError.exit_code and block.shows in str(error), error
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)

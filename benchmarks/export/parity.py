@@ -37,7 +37,7 @@ from pipeline.data.source import Split
 from pipeline.evaluation import label_map, overlap
 from pipeline.exit_statistics import mean_iou
 from pipeline.partition import Partition, deployment_programs
-from pipeline.policy import DEFAULT_POLICY
+from pipeline.policy_name import DEFAULT_POLICY
 from pipeline.presets import PRESETS
 from pipeline.progress import SilentProgress
 from pipeline.quantized import calibration_images

@@ -23,7 +23,7 @@ from mobile_export.exporters import toolchain
 from mobile_export.program import Program
 from pipeline.model import build_model, design_model
 from pipeline.partition import Partition
-from pipeline.policy import DEFAULT_POLICY
+from pipeline.policy_name import DEFAULT_POLICY
 
 FORMS = ("executorch:fp32:.pte", "litert:fp32:.tflite", "executorch:int8:.pte", "litert:int8:.tflite")
 """RUNTIME:PRECISION:ENDING."""

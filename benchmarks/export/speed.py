@@ -30,7 +30,7 @@ from mobile_export.structure import structure_hash
 from pipeline.cli.network import parse_size
 from pipeline.model import build_model, design_model
 from pipeline.partition import Partition
-from pipeline.policy import DEFAULT_POLICY
+from pipeline.policy_name import DEFAULT_POLICY
 from pipeline.profiling import ProfileRequest, plan_parts
 
 AT_ONCE = 2

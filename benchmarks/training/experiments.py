@@ -33,7 +33,7 @@ from pipeline.exact_search.solver import search
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.latency_table import LatencyTable
 from pipeline.model import MultiExitModel, count_model, design_model
-from pipeline.policy import AGREEMENT, SHARE_GRID
+from pipeline.policy_name import AGREEMENT, SHARE_GRID
 from pipeline.progress import terminal_progress
 from pipeline.training.run import VERSION, RunOptions, train, training_key
 

@@ -1,12 +1,13 @@
 """Resolution as an axis: one checkpoint at several input sizes, and what is chosen where size is free too.
 
 Run: python benchmarks/training/resolutions.py --data folder:PATH --checkpoint RUN/checkpoint [--checkpoint ...]
-     [--sizes 128x96,256x192,...]
-Writes results/resolutions.json and results/resolutions.md.
+     [--sizes 128x96,256x192,...] [--against results/quick/KEY.json ...] [--name resolutions]
+Writes results/NAME.json and results/NAME.md.
 
 Nothing is trained. The first checkpoint's full network, at the size it was trained for, is what the others are counted
-against. Labels of every size are enlarged to the largest one and compared there, so that figures of different sizes
-mean the same pixels. Heads and sizes are chosen on the search split and told on the test split.
+against; or, with --against, each checkpoint is counted against a run of experiments.py on the same data. Labels of
+every size are compared at one size, the largest or that of --against, so that figures of different sizes mean the same
+pixels. Heads and sizes are chosen on the search split and told on the test split.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
+from outcomes import Result
 from plans import EFFORTS
 
 from device_profiler.files import write_atomic
@@ -50,12 +52,14 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """results/resolutions.json. `grid`: the size at which labels are compared."""
+    """results/NAME.json. `grid`: the size at which labels are compared. `against`: by checkpoint; none is the first's.
+    """
 
     data: str
     grid: tuple[int, int]
     images: tuple[int, int]
     places: tuple[Place, ...]
+    against: tuple[Place, ...] = ()
 
 
 def main() -> None:
@@ -64,25 +68,46 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--checkpoint", type=Path, action="append", required=True, help="its folder; repeatable")
     parser.add_argument("--sizes", default=SIZES, help=f"WIDTHxHEIGHT, ... (default: {SIZES})")
+    parser.add_argument(
+        "--against", type=Path, action="append", default=[],
+        help="a result of experiments.py, one per checkpoint in their order (default: the first checkpoint)",
+    )
+    parser.add_argument("--name", default="resolutions", help="of the files in results/ (default: resolutions)")
     arguments = parser.parse_args()
     sizes = parse_sizes(arguments.sizes)
+    against = tuple(recorded(path) for path in arguments.against)
+    if len(against) not in (0, len(arguments.checkpoint)):
+        parser.error(f"--against: {len(against)} given; give one for each --checkpoint, or none")
+    grid = against[0].size if against else max(sizes)
+    if any(place.size != grid for place in against) or grid not in sizes:
+        parser.error(f"--against: the size of each must be one of --sizes, and the same; found {width_x_height(grid)}")
     sources = {
         size: load_source(arguments.data, size=size, area=0, amounts=EFFORTS["quick"].amounts,
                           progress=terminal_progress())
         for size in sizes
     }
-    finest = sources[max(sizes)]
+    finest = sources[grid]
     places = [
         place
         for path in arguments.checkpoint
         for size, source in sources.items()
         for place in placed(open_checkpoint(path), size, source, finest)
     ]
-    record = Record(finest.spec.partition(":")[0], finest.size, (len(finest.search), len(finest.test)), tuple(places))
-    write_atomic(RESULTS / "resolutions.json", msgspec.json.format(msgspec.json.encode(record), indent=0))
+    amounts = len(finest.search), len(finest.test)
+    record = Record(finest.spec.partition(":")[0], finest.size, amounts, tuple(places), against)
+    write_atomic(RESULTS / f"{arguments.name}.json", msgspec.json.format(msgspec.json.encode(record), indent=0))
     text = table(record)
-    write_atomic(RESULTS / "resolutions.md", text)
+    write_atomic(RESULTS / f"{arguments.name}.md", text)
     print(text)
+
+
+def recorded(path: Path) -> Place:
+    """The full network of a run of experiments.py, whose labels were compared at its own size."""
+    result = msgspec.json.decode(path.read_bytes(), type=Result)
+    return Place(
+        path.stem[:8], result.size, result.size, len(result.exits_miou) - 1, "full network", True,
+        result.full_search_miou, result.full_miou, int(result.full_cost),
+    )
 
 
 def placed(checkpoint: Checkpoint, size: tuple[int, int], source: DataSource, finest: DataSource) -> Iterator[Place]:
@@ -120,25 +145,36 @@ def best_of(places: Sequence[Place]) -> Place:
     return max(places, key=lambda place: place.search_miou)
 
 
-def bases_of(record: Record) -> tuple[Place, Place]:
-    """The first checkpoint's full network: at the size it was trained for, and at that which is best for it."""
+def bases_of(record: Record, checkpoint: int) -> tuple[Place, ...]:
+    """What a checkpoint is counted against: the recorded run, or the first checkpoint's full network at two sizes.
+
+    Those are the size it was trained for, and the one that is best for it.
+    """
+    if record.against:
+        return (record.against[checkpoint],)
     first = [place for place in record.places if place.full and place.checkpoint == record.places[0].checkpoint]
     return next(place for place in first if place.size == place.trained_size), best_of(first)
 
 
 def table(record: Record) -> str:
     """Markdown: per checkpoint every size's exits, and the cheapest places near the first checkpoint's full network."""
-    base, best = bases_of(record)
     lines = [
         f"# input sizes: {record.data}, {record.images[1]} test images, "
         f"labels compared at {width_x_height(record.grid)}\n",
-        f"Multiply-adds are those of the full network of {base.checkpoint} at {width_x_height(base.size)} "
-        f"({base.cost / 1e9:.2f} G, mIoU {100 * base.miou:.2f}) = 1.\n",
+        *dict.fromkeys(_unit(bases_of(record, i)[0]) for i in range(len(record.against) or 1)),
     ]
-    for name in dict.fromkeys(place.checkpoint for place in record.places):
+    for i, name in enumerate(dict.fromkeys(place.checkpoint for place in record.places)):
         own = [place for place in record.places if place.checkpoint == name]
-        lines += [_sizes_table(name, own, base), _chosen_table(own, (base, best))]
+        bases = bases_of(record, i)
+        lines += [_sizes_table(name, own, bases[0]), _chosen_table(own, bases)]
     return "\n".join(lines)
+
+
+def _unit(base: Place) -> str:
+    return (
+        f"Multiply-adds are those of the full network of {base.checkpoint} at {width_x_height(base.size)} "
+        f"({base.cost / 1e9:.2f} G, mIoU {100 * base.miou:.2f}) = 1.\n"
+    )
 
 
 def _sizes_table(name: str, own: Sequence[Place], base: Place) -> str:

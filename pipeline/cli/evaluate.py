@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.cli.farm_place import add_farm_arguments
-from pipeline.cli.network import add_network_arguments, network_request, open_workspace, quiet_vendors
+from pipeline.cli.network import add_network_arguments, network_request, open_workspace, policy_name, quiet_vendors
 from pipeline.launched import processes, rank
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ SPLITS = ("train", "search", "certify", "test")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Data, checkpoint, split, policies."""
     add_network_arguments(parser)
-    parser.add_argument("--policy", action="append", metavar="NAME",
+    parser.add_argument("--policy", type=policy_name, action="append", metavar="NAME",
                         help="exit policy (default: mean); repeated, statistics-<policy>.npz is written for each")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default: test")
     add_farm_arguments(parser, "evaluate on the hosts of the farm with this scheduler")
@@ -44,14 +44,11 @@ def handle(arguments: argparse.Namespace) -> int:
     from pipeline.cli.output import emit
     from pipeline.evaluation import majority_guess, summarise
     from pipeline.network import prepare_network, trained_model
-    from pipeline.policy import parse_policy
 
     network = prepare_network(request, workspace)
     assert network.checkpoint is not None
     model = trained_model(network.checkpoint)
     policies = arguments.policy or [network.policy]
-    for policy in policies:
-        parse_policy(policy)
     networks = [replace(network, policy=policy) for policy in policies]
     found = _evaluated(networks, model, arguments, workspace)
     statistics = found[0]

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipeline.cli.network import add_network_arguments, network_request, open_workspace, quiet_vendors
+from pipeline.cli.network import add_network_arguments, network_request, open_workspace, policy_name, quiet_vendors
 from pipeline.mixed_precision_options import add_mixed_precision_arguments, max_int8_drop_from
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--exits", required=True, metavar="N,...", help="exits from 0, in depth order, as in 2,5")
     group.add_argument("--heads", required=True, metavar="NAME,...", help="a head for each, as in fcn-r1,lraspp-r1")
     group.add_argument("--thresholds", default="", metavar="T,...", help="one for each exit but the last, as in 0.83")
-    group.add_argument("--policy", metavar="NAME", help="exit policy that the thresholds are of (default: mean)")
+    group.add_argument("--policy", type=policy_name, metavar="NAME",
+                       help="exit policy that the thresholds are of (default: mean)")
 
 
 def handle(arguments: argparse.Namespace) -> int:

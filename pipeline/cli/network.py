@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, TypedDict
 
 from device_profiler.errors import InputError
 from pipeline.cli.store_place import add_store_argument
+from pipeline.head_space import select_heads
 from pipeline.pixel_size import height_and_width
+from pipeline.policy_name import parse_policy
 
 if TYPE_CHECKING:
-    from pipeline.network import NetworkRequest
+    from pipeline.network_request import NetworkRequest
     from pipeline.workspace import Workspace
 
 class DesignOptions(TypedDict, total=False):
@@ -39,18 +41,31 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
 def add_design_arguments(parser: argparse.ArgumentParser) -> None:
     """What fixes a network that is yet to be trained, and its exit policy."""
     group = parser.add_argument_group("design")
-    group.add_argument("--heads", type=comma_list, metavar="HEAD,...",
+    group.add_argument("--heads", type=head_patterns, metavar="HEAD,...",
                        help="head names, wildcards (fcn-r*) or sets (paper, mobile, all) (default: the preset's)")
     group.add_argument("--weights", type=Path, metavar="FILE",
                        help="start from these weights of the backbone (.safetensors or .pth), not the published ones; "
                             "none: from random ones")
-    group.add_argument("--policy", metavar="NAME",
+    group.add_argument("--policy", type=policy_name, metavar="NAME",
                        help="exit policy: mean, share:0.9, margin-median, agreement ... (default: mean)")
 
 
 def comma_list(text: str) -> tuple[str, ...]:
     """'a,b' -> ('a', 'b')."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def head_patterns(text: str) -> tuple[str, ...]:
+    """As `comma_list`, of heads. Raises: as `select_heads`."""
+    patterns = comma_list(text)
+    select_heads(patterns)
+    return patterns
+
+
+def policy_name(text: str) -> str:
+    """An exit policy as typed. Raises: as `parse_policy`."""
+    parse_policy(text)
+    return text
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,15 +101,10 @@ def network_request(arguments: argparse.Namespace) -> "NetworkRequest":
     """The request that `add_network_arguments` and the command line state, checked before heavy imports.
 
     Raises:
-        InputError: a size that is none, or weights to start from beside a checkpoint, which is trained already.
+        InputError: a size that is none, or as `NetworkRequest`.
     """
-    size, design = parse_size(arguments.size), _design(arguments)
-    if arguments.checkpoint and design.get("weights"):
-        raise InputError(
-            f"--checkpoint {arguments.checkpoint} is trained already, and --weights {design['weights']} would start a "
-            "training: leave one of them out"
-        )
-    from pipeline.network import NetworkRequest
+    size = parse_size(arguments.size)
+    from pipeline.network_request import NetworkRequest
     from pipeline.presets import find_preset
 
     return NetworkRequest(
@@ -103,7 +113,7 @@ def network_request(arguments: argparse.Namespace) -> "NetworkRequest":
         backbone=arguments.backbone,
         size=size,
         checkpoint=arguments.checkpoint,
-        **design,
+        **_design(arguments),
     )
 
 

@@ -148,10 +148,8 @@ def open_folder(root: Path) -> FolderSource:
     """Find layout, classes and splits of a folder.
 
     Raises:
-        InputError: no folder, nothing in it, no layout of ours, an image without its mask, a bad classes.toml.
+        InputError: nothing in it, no layout of ours, an image without its mask, a bad classes.toml.
     """
-    if not root.is_dir():
-        raise InputError(f"no folder {root}; --data folder:PATH needs one with {LAYOUTS}")
     given = {name: _pairs(images, masks) for name, (images, masks) in _find_splits(root).items()}
     if not any(given.values()):
         raise InputError(f"no images with masks in {root}; expected {LAYOUTS}")

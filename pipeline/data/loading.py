@@ -43,6 +43,20 @@ class _Plan:
     make: Callable[[Progress], Make]
 
 
+def check_source(spec: str) -> None:
+    """Whether `spec` names a source and its folder is there; nothing in it is read.
+
+    Raises:
+        InputError: it does not, or the folder is not.
+    """
+    kind, _, argument = spec.partition(":")
+    if kind in IN_FILES and argument:
+        if not Path(argument).is_dir():
+            raise InputError(f"no folder {argument} for --data {spec}: check the path")
+    elif spec not in COMPOSED:
+        raise InputError(f"unknown data source {spec!r}; choose {SOURCES}")
+
+
 def load_source(
     spec: str, *, size: Size | None = None, area: int, amounts: DataAmounts, progress: Progress | None = None
 ) -> DataSource:
@@ -68,14 +82,11 @@ def load_source(
 
 
 def _plan(spec: str, size: Size | None, area: int, amounts: DataAmounts) -> _Plan:
+    check_source(spec)
     kind, _, argument = spec.partition(":")
-    if kind in IN_FILES and argument:
+    if kind in IN_FILES:
         return _folder_plan(spec, IN_FILES[kind](Path(argument)), size, area)
-    if spec == "shapes":
-        return _shapes_plan(size or default_size(1.0, area), amounts)
-    if spec == "sample":
-        return _sample_plan(size or default_size(1.0, area), amounts)
-    raise InputError(f"unknown data source {spec!r}; choose {SOURCES}")
+    return COMPOSED[kind](size or default_size(1.0, area), amounts)
 
 
 def _shapes_plan(size: Size, amounts: DataAmounts) -> _Plan:
@@ -110,3 +121,7 @@ def _folder_plan(spec: str, folder: FolderSource, size: Size | None, area: int) 
 
 def _reader(folder: FolderSource, size: Size) -> Make:
     return lambda split, index: folder.read(folder.splits[split][index], size)
+
+
+COMPOSED: Mapping[str, Callable[[Size, DataAmounts], _Plan]] = {"sample": _sample_plan, "shapes": _shapes_plan}
+"""Sources whose images are made here."""

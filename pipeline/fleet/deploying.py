@@ -19,12 +19,12 @@ from pipeline.fleet.index import INDEX_NAME, BundleIndex, FailedTarget, Finished
 from pipeline.fleet.schedule import MEMORY_EACH
 from pipeline.network import (
     Network,
-    NetworkRequest,
     float_statistics,
     obtain_checkpoint,
     prepare_network,
     trained_model,
 )
+from pipeline.network_request import NetworkRequest
 from pipeline.promise import Promise
 from pipeline.run_report import JSON_NAME, read_report, render_comparison
 from pipeline.workspace import Workspace

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from device_profiler.files import sha256_bytes
-from pipeline.heads import ORIGINAL
+from pipeline.head_space import ORIGINAL
 from pipeline.model import MultiExitModel
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pipeline.heads import ORIGINAL
+from pipeline.head_space import ORIGINAL
 from pipeline.model import MultiExitModel
 
 

@@ -11,7 +11,8 @@ from device_profiler.targets import Precision
 from mobile_export.export_worker import export_in_worker
 from mobile_export.parity import check_parity
 from mobile_export.program import Program, TensorSpec
-from pipeline.policy import AGREEMENT, Confidence, enlarge
+from pipeline.policy import Confidence, enlarge
+from pipeline.policy_name import AGREEMENT
 
 SHARE = 0.9
 POLICIES = {

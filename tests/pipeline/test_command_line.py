@@ -26,15 +26,42 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("words", [["--help"], *[[verb, "--help"] for verb in VERBS], ["deploy", "--no-such-flag"]])
-def test_help_and_argument_errors_come_before_any_heavy_import(words: list[str]) -> None:
+def loaded_by(words: list[str], heavy: set[str]) -> str:
+    """What a command prints, its error, and which of `heavy` it imported."""
     script = (
         "import sys\nfrom pipeline.__main__ import run\n"
-        f"try:\n    run({words!r})\nexcept BaseException as error:\n    print(type(error).__name__)\n"
+        f"try:\n    run({words!r})\nexcept BaseException as error:\n    print(type(error).__name__, error)\n"
         "print('HEAVY', sorted(set(name.split('.')[0] for name in sys.modules) & set(sys.argv[1:])))"
     )
-    done = subprocess.run([sys.executable, "-c", script, *HEAVY], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert "HEAVY []" in done.stdout, done.stdout + done.stderr
+    done = subprocess.run([sys.executable, "-c", script, *heavy], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], *[[verb, "--help"] for verb in VERBS], ["deploy", "--no-such-flag"]])
+def test_help_and_argument_errors_come_before_any_heavy_import(words: list[str]) -> None:
+    assert "HEAVY []" in (told := loaded_by(words, HEAVY)), told
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--policy", "most"), "unknown exit policy 'most'"),
+        (("--heads", "fcn-r1,unet-r1"), "unknown head 'unet-r1'"),
+        (("--data", "nowhere"), "unknown data source 'nowhere'"),
+        (("--data", "voc:nowhere"), "no folder nowhere for --data voc:nowhere"),
+        (("--weights", "none.pth"), "no weights at none.pth"),
+        (("--checkpoint", "nowhere"), "no checkpoint at nowhere"),
+        (("--checkpoint", "a", "--weights", "b"), "leave one of them out"),
+        (("--preset", "medium"), "unknown preset 'medium'"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["train", "deploy"])
+def test_a_network_that_can_not_be_had_is_told_before_torch_is_there_or_a_phone_opened(
+    verb: str, words: tuple[str, ...], text: str
+) -> None:
+    told = loaded_by([verb, *(("--target", "pixel7-cpu") if verb == "deploy" else ()), *words], HEAVY - {"PIL"})
+    assert text in told.partition("InputError ")[2], told
+    assert "HEAVY []" in told, told
 
 
 def test_help_lists_every_verb() -> None:

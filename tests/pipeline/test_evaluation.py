@@ -7,7 +7,8 @@ from device_profiler.errors import InputError
 from pipeline.data.source import Split
 from pipeline.evaluation import evaluate, evaluate_policies, majority_guess, overlap, summarise
 from pipeline.model import MultiExitModel, build_model, count_model, design_model
-from pipeline.policy import AGREEMENT, Confidence, Finish, enlarge
+from pipeline.policy import Confidence, Finish, enlarge
+from pipeline.policy_name import AGREEMENT
 from pipeline.progress import SilentProgress
 
 CLASSES, IGNORE = ("a", "b", "c", "d"), 255

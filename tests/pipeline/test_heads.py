@@ -4,7 +4,8 @@ from torch import nn
 
 from device_profiler.errors import InputError
 from pipeline.backbones import count_macs
-from pipeline.heads import HEAD_SETS, HeadArchitecture, build_head, parse_head, select_heads
+from pipeline.head_space import HEAD_SETS, HeadArchitecture, parse_head, select_heads
+from pipeline.heads import build_head
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import torch
 
 from device_profiler.errors import InputError
 from pipeline.model import ModelSpec, build_model, count_model, design_model
-from pipeline.policy import AGREEMENT
+from pipeline.policy_name import AGREEMENT
 
 
 @pytest.fixture(scope="module")

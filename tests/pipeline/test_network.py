@@ -13,7 +13,8 @@ from pipeline.checkpoint import load_model, open_checkpoint, save_checkpoint
 from pipeline.evaluation import evaluate_policies
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import build_model
-from pipeline.network import NetworkRequest, prepare_network
+from pipeline.network import prepare_network
+from pipeline.network_request import NetworkRequest
 from pipeline.presets import find_preset
 from pipeline.progress import SilentProgress
 from pipeline.training.run import training_key
@@ -101,3 +102,11 @@ def test_a_segmentation_network_is_designed_at_its_own_output_stride(tmp_path: P
     network = prepare_network(request, Workspace(tmp_path / "run", SilentProgress()))
     assert network.spec.output_stride == 16 and network.spec.heads[-1] == ("original",)
     assert network.spec.heads[0] == find_preset("smoke").heads
+
+
+def test_an_unknown_backbone_is_told_before_a_phone_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr("pipeline.deploying.open_local_phone", lambda *phone, **options: opened.append(phone))
+    with pytest.raises(InputError, match="unknown backbone 'mobilenet_v9'; did you mean mobilenet_v"):
+        run(["deploy", "--target", "pixel7-cpu", "--backbone", "mobilenet_v9", "--run", str(tmp_path / "run")])
+    assert not opened

@@ -5,7 +5,8 @@ import torch
 
 from pipeline.model import MultiExitModel, build_model, design_model
 from pipeline.partition import Partition, deployment_programs
-from pipeline.policy import AGREEMENT, Confidence, Finish, agreement
+from pipeline.policy import Confidence, Finish, agreement
+from pipeline.policy_name import AGREEMENT
 
 SIZE = (64, 64)
 

@@ -7,7 +7,7 @@ from device_profiler.errors import VerificationError
 from mobile_export.artifact import EntryPoint, Port, Quantization
 from mobile_export.tensors import TensorSpec
 from pipeline.phone_check import compare_outputs
-from pipeline.policy import AGREEMENT, parse_policy
+from pipeline.policy_name import AGREEMENT, parse_policy
 
 POSITIONS = 16
 

@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from device_profiler.errors import InputError
-from pipeline.policy import AGREEMENT, Confidence, Finish, enhance_edges, parse_policy
+from pipeline import policy_name
+from pipeline.policy import MEASURES, REDUCTIONS, Confidence, Finish, enhance_edges
+from pipeline.policy_name import AGREEMENT, parse_policy
 
 ALL_POLICIES = [
     "mean",
@@ -29,6 +31,10 @@ def logits() -> torch.Tensor:
 def _top_probability(logits: torch.Tensor) -> np.ndarray:
     exponents = np.exp(logits.numpy().astype(np.float64))
     return (exponents / exponents.sum(axis=1, keepdims=True)).max(axis=1)
+
+
+def test_every_measure_and_reduction_that_a_name_may_hold_is_computed() -> None:
+    assert (tuple(MEASURES), tuple(REDUCTIONS)) == (policy_name.MEASURES, policy_name.REDUCTIONS)
 
 
 def test_mean_policy_is_the_mean_top_probability(logits: torch.Tensor) -> None:

@@ -10,7 +10,7 @@ from pipeline.data import DataAmounts, load_source
 from pipeline.evaluation import evaluate
 from pipeline.model import build_model, design_model
 from pipeline.partition import Partition
-from pipeline.policy import AGREEMENT
+from pipeline.policy_name import AGREEMENT
 from pipeline.progress import SilentProgress
 from pipeline.quantized import quantized_statistics
 

@@ -9,7 +9,7 @@ from killed_training import SCHEDULE, tiny_source, tiny_spec
 from torch import nn
 
 from pipeline.checkpoint import load_model
-from pipeline.heads import ORIGINAL
+from pipeline.head_space import ORIGINAL
 from pipeline.model import MultiExitModel, build_model, design_model
 from pipeline.progress import SilentProgress
 from pipeline.training.run import train

@@ -16,7 +16,8 @@ from pipeline.checkpoint import load_model, open_checkpoint, save_checkpoint
 from pipeline.data import SPLIT_NAMES, ClassList, DataAmounts, DataSource, Split, load_source
 from pipeline.data.arrays import ArrayFolder
 from pipeline.model import MultiExitModel, build_model, design_model
-from pipeline.network import NetworkRequest, _check_given
+from pipeline.network import _check_given
+from pipeline.network_request import NetworkRequest
 from pipeline.presets import find_preset
 from pipeline.training.engine import OneProcess
 from pipeline.training.one_folder import check_one_folder
