@@ -52,8 +52,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """results/NAME.json. `grid`: the size at which labels are compared. `against`: by checkpoint; none is the first's.
-    """
+    """results/NAME.json. `grid`: the size at which labels are compared. `against`: by checkpoint, or nothing."""
 
     data: str
     grid: tuple[int, int]
