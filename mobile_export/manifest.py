@@ -221,9 +221,10 @@ class Licence(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The content of manifest.json. `created`: ISO 8601, UTC. `classes` in index order; `policy`: exit policy's name.
 
-    `files`: SHA-256 by path in the bundle of everything beside the manifest and SHA256SUMS. `artifact.path` is relative
-    to the bundle. `readouts`: by rising deadline, anytime only. `self_check` is absent in bundles of schema 1 only,
-    `mixed_precision` where it was not asked for.
+    `files`: SHA-256 by path in the bundle of everything beside the manifest and SHA256SUMS. `labels_at`: the (height,
+    width) at which `accuracy` compares labels, where several input sizes were to choose from; null: the input's.
+    `artifact.path` is relative to the bundle. `readouts`: by rising deadline, anytime only. `self_check` is absent in
+    bundles of schema 1 only, `mixed_precision` where it was not asked for.
     """
 
     schema: int = SCHEMA
@@ -236,6 +237,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     stages: tuple[Stage, ...]
     latency: Latency
     accuracy: tuple[Accuracy, ...]
+    labels_at: tuple[int, int] | None = None
     artifact: Artifact
     versions: dict[str, str]
     licences: tuple[Licence, ...]

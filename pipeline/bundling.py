@@ -76,6 +76,7 @@ def make_bundle(
         stages=_stages(winner, spec.exit_names, proof),
         latency=_latency(winner, reference, single, identity),
         accuracy=_accuracies(winner, reference, single, statistics, proof),
+        labels_at=network.source.label_size if request.sizes else None,
         artifact=artifact,
         versions=package_versions(),
         licences=(

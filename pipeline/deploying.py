@@ -14,7 +14,8 @@ from pipeline.bundling import make_bundle
 from pipeline.certificate import certificate_text, check_enough
 from pipeline.checkpoint import Checkpoint
 from pipeline.costing import latency_table
-from pipeline.data.source import SplitName
+from pipeline.data.common_grid import common_size
+from pipeline.data.source import Size, SplitName
 from pipeline.deciding import Decision, Doubt, SplitStatistics, decide, doubts, winning
 from pipeline.deployment import Deployment, DeployRequest, Learned, TimedWhole
 from pipeline.durations import format_duration
@@ -26,6 +27,7 @@ from pipeline.model import MultiExitModel, count_model
 from pipeline.network import (
     Network,
     check_backbone,
+    compared,
     float_statistics,
     obtain_checkpoint,
     prepare_network,
@@ -107,14 +109,13 @@ def _at_best_size(
 
     It is trained at its own size, and has the same weights at every further one. No offers where its size is alone.
     """
-    sized = [(network, _learn(network, request, phone, workspace))]
-    for size in dict.fromkeys(request.sizes):
-        if size == network.spec.size:
-            continue
+    sizes = tuple(dict.fromkeys((network.spec.size, *request.sizes)))
+    sized = [_learn(network, sizes, request, phone, workspace)]
+    for size in sizes[1:]:
         workspace.progress.note(f"the same network at {width_x_height(size)}")
         same = replace(request.network, size=size, checkpoint=sized[0][1].checkpoint.folder, weights=None)
         other = prepare_network(same, workspace)
-        sized.append((other, _learn(other, request, phone, workspace)))
+        sized.append(_learn(other, sizes, request, phone, workspace))
     choice = SizeChoice(0, request.objective, ())
     if len(sized) > 1:
         offered = [Offered(one.spec.size, learned.statistics, learned.table) for one, learned in sized]
@@ -125,18 +126,24 @@ def _at_best_size(
     return network, learned, replace(request, objective=choice.objective), choice.offers
 
 
-def _learn(network: Network, request: DeployRequest, phone: PhoneWork, workspace: Workspace) -> Learned:
-    """Train (or reuse) and evaluate while another process profiles the parts."""
+def _learn(
+    network: Network, sizes: Sequence[Size], request: DeployRequest, phone: PhoneWork, workspace: Workspace
+) -> tuple[Network, Learned]:
+    """Train (or reuse) and evaluate while another process profiles the parts.
+
+    Also gives the network as it is evaluated: its labels are compared where those of all `sizes` are.
+    """
     mixed = _mixed_precision(network, request, workspace)
     kept = mixed.names if mixed else ()
     with phone.profiling(network.spec, network.policy, kept) as profiling:
         checkpoint = obtain_checkpoint(network, workspace)
         model = trained_model(checkpoint)
-        statistics = _statistics(network, checkpoint, model, request, kept, workspace)
+        evaluated = compared(network, sizes, workspace)
+        statistics = _statistics(evaluated, checkpoint, model, request, kept, workspace)
         profile = _wait(profiling, workspace)
     device_model = load_model(request.target.device_model) if request.target.device_model else None
     table = latency_table(network.spec, profile, request.target, device_model)
-    return Learned(checkpoint, model, statistics, profile, table, device_model, mixed)
+    return evaluated, Learned(checkpoint, model, statistics, profile, table, device_model, mixed)
 
 
 def _mixed_precision(network: Network, request: DeployRequest, workspace: Workspace) -> MixedPrecision | None:
@@ -293,7 +300,8 @@ def size_lines(offers: Sequence[SizeOffer]) -> list[str]:
             best = f"{exits}, {format_duration(offer.best.latency_ns)} by parts, mIoU {offer.best.miou:.4f} on search"
         mark = " (chosen)" if offer.chosen else ""
         lines.append(f"{width_x_height(offer.size)}: {best}; full network {offer.full_miou:.4f}{mark}")
-    return lines
+    grid = [f"labels of all compared at {width_x_height(common_size(o.size for o in offers))}"] if offers else []
+    return lines + grid
 
 
 def result_json(deployment: Deployment, workspace: Workspace) -> dict[str, object]:

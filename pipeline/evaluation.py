@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from device_profiler.errors import InputError
-from pipeline.data.source import Split
+from pipeline.data.source import Size, Split
 from pipeline.exit_statistics import ExitStatistics, mean_iou
 from pipeline.model import ModelCost, ModelSpec, MultiExitModel, count_model
 from pipeline.policy import Confidence, Finish
@@ -33,8 +34,8 @@ def evaluate(
 ) -> ExitStatistics:
     """Confidence, intersections and unions of every exit and head on every image of `split`, in fp32 eager PyTorch.
 
-    Labels are compared at the size of the input, enlarged as the deployed finish does it; pixels labelled `ignore`
-    never count.
+    Labels are those of the deployed finish, at the size of the input; they are compared as `overlap` says. Pixels
+    labelled `ignore` never count.
 
     Raises:
         InputError: the split is empty, its images are not of the model's size, or the policy is unknown.
@@ -88,8 +89,8 @@ def check_split(spec: ModelSpec, split: Split) -> None:
     """Raises InputError where the split is empty or its images are not of the network's size."""
     if not len(split):
         raise InputError(f"the split {split.name} has no images: choose another (--split), or add some to the data")
-    if split.masks.shape[1:] != spec.size:
-        raise InputError(f"images of size {split.masks.shape[1:]} given, the network takes {spec.size}")
+    if split.images.shape[1:3] != spec.size:
+        raise InputError(f"images of size {split.images.shape[1:3]} given, the network takes {spec.size}")
 
 
 def chunks(images: int) -> list[slice]:
@@ -157,17 +158,29 @@ class _Scorer:
         return intersection, union
 
 
-def label_map(labels: NDArray[np.generic], mask: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Labels as a runtime gives them, [1, H, W] of any integer type, in the shape of their mask [H, W]."""
-    return labels.reshape(mask.shape).astype(np.int64)
+def label_map(labels: NDArray[np.generic], image: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Labels as a runtime gives them, [1, H, W] of any integer type, in the shape [H, W] of their image [H, W, 3]."""
+    return labels.reshape(image.shape[:2]).astype(np.int64)
+
+
+def resized_labels(labels: NDArray[Any], size: Size) -> NDArray[Any]:
+    """Labels [h, w] at `size` (H, W), every pixel that of the nearest one: what an app shows of a smaller label map."""
+    if labels.shape == size:
+        return labels
+    rows, columns = ((2 * np.arange(to) + 1) * of // (2 * to) for of, to in zip(labels.shape, size, strict=True))
+    return labels[np.ix_(rows, columns)]
 
 
 def overlap(
     labels: NDArray[np.integer], mask: NDArray[np.uint8], classes: int, ignore: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Intersection and union [C] in pixels of predicted labels [H, W] with a mask [H, W]; `ignore` never counts."""
+    """Intersection and union [C] in pixels of a mask [H, W] with labels of any size, taken at the mask's.
+
+    Pixels of the mask that are `ignore` never count.
+    """
     counted = mask != ignore
-    predicted, true = labels[counted].astype(np.int64), mask[counted].astype(np.int64)
+    predicted = resized_labels(labels, mask.shape)[counted].astype(np.int64)
+    true = mask[counted].astype(np.int64)
     confusion = np.bincount(true * classes + predicted, minlength=classes * classes).reshape(classes, classes)
     intersection = np.diagonal(confusion)
     return intersection.astype(np.int64), confusion.sum(axis=0) + confusion.sum(axis=1) - intersection

@@ -12,7 +12,7 @@ from mobile_export.boundary import to_real
 from mobile_export.session import HostSession, real_confidence
 from pipeline.data.source import Sample
 from pipeline.deployment import Deployment
-from pipeline.evaluation import label_map, to_images
+from pipeline.evaluation import label_map, resized_labels, to_images
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import MultiExitModel
 from pipeline.policy import Finish
@@ -127,7 +127,7 @@ def _step(
     sample: Sample,
     ignore: int,
 ) -> ExampleStep:
-    configuration, labels = shipment.configuration, label_map(said.labels, sample.mask)
+    configuration, labels = shipment.configuration, label_map(said.labels, sample.image)
     e, last = configuration.exits[n], n == len(shipment.plan.stages) - 1
     own = said.logits
     fp32 = logits[e][model.spec.heads[e].index(configuration.heads[n])][0].numpy()
@@ -152,7 +152,7 @@ def _others(
     """What the candidate exits that the image did not visit would have said."""
     steps = []
     for e in (e for e in range(len(logits)) if e not in visited):
-        labels = label_map(network.labels(logits[e][network.best[e]]), sample.mask)
+        labels = label_map(network.labels(logits[e][network.best[e]]), sample.image)
         agreement = _agreement(labels, sample, ignore)
         steps.append(
             ExampleStep(exit=e, confidence=None, threshold=None, mask=encode_labels(labels), agreement=agreement)
@@ -168,8 +168,11 @@ def top_probability(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _agreement(labels: NDArray[np.int64], sample: Sample, ignore: int) -> float:
     counted = sample.mask != ignore
-    return float((labels == sample.mask)[counted].mean()) if counted.any() else 1.0
+    right = resized_labels(labels, sample.mask.shape) == sample.mask
+    return float(right[counted].mean()) if counted.any() else 1.0
 
 
 def _truth(sample: Sample, ignore: int) -> NDArray[np.int64]:
-    return np.where(sample.mask == ignore, 255, sample.mask.astype(np.int64))
+    """The mask at the image's size, as the gallery shows it."""
+    mask = resized_labels(sample.mask, sample.image.shape[:2]).astype(np.int64)
+    return np.where(mask == ignore, 255, mask)

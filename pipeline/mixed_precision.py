@@ -24,7 +24,7 @@ from mobile_export.manifest import KeptLayer, MixedPrecision
 from mobile_export.sensitivity import SimulatedInt8
 from pipeline.checkpoint import Checkpoint
 from pipeline.data.source import Split
-from pipeline.evaluation import label_map, overlap, to_images
+from pipeline.evaluation import overlap, to_images
 from pipeline.exit_statistics import mean_iou
 from pipeline.model import MultiExitModel
 from pipeline.network import Network
@@ -197,7 +197,7 @@ class Judge:
                 (features,) = parts[block_entry(e)].run(features)
                 for name in names:
                     labels = finish(parts[head_entry(e, name)].run(features)[0])
-                    counted = overlap(label_map(labels.numpy(), mask), mask, len(spec.classes), self.ignore)
+                    counted = overlap(labels[0].numpy(), mask, len(spec.classes), self.ignore)
                     counts[head_entry(e, name)] += np.stack(counted)
         return {entry: mean_iou(*both) for entry, both in counts.items()}
 

@@ -1,7 +1,7 @@
 """From a request to data and network: the source, the structure, the trained checkpoint."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from device_profiler.errors import InputError
 from pipeline.backbones import find_network, native_stride
 from pipeline.checkpoint import Checkpoint, load_model, open_checkpoint
 from pipeline.data import DataSource, load_source
-from pipeline.data.source import SplitName
+from pipeline.data.common_grid import common_size, compared_at
+from pipeline.data.source import Size, SplitName
 from pipeline.evaluation import evaluate_policies
 from pipeline.exit_statistics import ExitStatistics
 from pipeline.model import ModelSpec, MultiExitModel, design_model
@@ -80,6 +81,20 @@ def prepare_network(request: NetworkRequest, workspace: Workspace) -> Network:
         training = msgspec.structs.replace(preset.training, pretrained=False)
         return Network(msgspec.structs.replace(preset, training=training), source, spec, None, policy)
     return Network(preset, source, spec, None, policy, request.weights)
+
+
+def compared(network: Network, sizes: Sequence[Size], workspace: Workspace) -> Network:
+    """`network` with labels that are compared where those of networks of all `sizes` are: the largest of them all.
+
+    For evaluation alone: what is trained on its source is another training.
+    """
+    grid, preset = common_size((network.spec.size, *sizes)), network.preset
+    if grid == network.spec.size:
+        return network
+    finest = load_source(
+        network.source.spec, size=grid, area=preset.area, amounts=preset.amounts, progress=workspace.progress
+    )
+    return replace(network, source=compared_at(network.source, finest))
 
 
 def _check_given(checkpoint: Checkpoint, source: DataSource, request: NetworkRequest) -> None:

@@ -173,7 +173,7 @@ def run_all(shipment: Shipment, split: Split, progress: Progress) -> list[Cascad
 def _collect(results: list[CascadeResult], shipment: Shipment, source: DataSource) -> Answers:
     split, classes = source.test, source.classes
     rows = [
-        overlap(label_map(result.labels, split[i].mask), split[i].mask, len(classes.names), classes.ignore)
+        overlap(label_map(result.labels, split[i].image), split[i].mask, len(classes.names), classes.ignore)
         for i, result in enumerate(results)
     ]
     intersection, union = (np.stack(part) for part in zip(*rows, strict=True))
@@ -185,5 +185,5 @@ def _collect(results: list[CascadeResult], shipment: Shipment, source: DataSourc
         confidences=confidences,
         intersection=intersection,
         union=union,
-        sample_labels=label_map(results[0].labels, split[0].mask),
+        sample_labels=label_map(results[0].labels, split[0].image),
     )

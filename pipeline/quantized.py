@@ -79,7 +79,7 @@ class _Chain:
                 (labels,) = self.session.run(finish_entry(e), (logits,))
                 real = to_real(self.artifact.entry(head_entry(e, name)).outputs[1], confidence)
                 self.counts.confidence[e, h, index] = np.clip(real.reshape(-1)[0], 0, 1)
-                counted = overlap(label_map(labels, sample.mask), sample.mask, len(self.spec.classes), self.ignore)
+                counted = overlap(label_map(labels, sample.image), sample.mask, len(self.spec.classes), self.ignore)
                 self.counts.intersection[e, h, index], self.counts.union[e, h, index] = counted
 
 

@@ -29,7 +29,8 @@ def as_seen(source: DataSource, frame: Size, workspace: Workspace) -> DataSource
     ids = {name: source.split(name).ids if name in HELD_OUT else () for name in ("train", *HELD_OUT)}
     splits = folder.load()
     if splits is None:
-        folder.build(ids, source.size, make, "camera frames for the images", workspace.progress)
+        title, mask_size = "camera frames for the images", source.label_size
+        folder.build(ids, source.size, make, title, workspace.progress, mask_size)
         splits = folder.load()
         assert splits is not None
     return replace(

@@ -312,7 +312,7 @@ def network_image(artifact: Artifact, plan: CascadePlan, split: Split, index: in
 
 def image_code(shipment: Shipment, split: Split) -> tuple[str, ...]:
     """What a cache key says of how `taken_image` makes images: nothing where they are the split's own."""
-    return () if taken_size(shipment.artifact, shipment.plan) == split.masks.shape[1:] else (graph_code(),)
+    return () if taken_size(shipment.artifact, shipment.plan) == split.images.shape[1:3] else (graph_code(),)
 
 
 def taken_size(artifact: Artifact, plan: CascadePlan) -> Size:

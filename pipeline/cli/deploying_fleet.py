@@ -27,7 +27,7 @@ def deploy_fleet(arguments: argparse.Namespace, targets: Sequence[Target]) -> in
     from pipeline.cli.network import network_request, open_workspace, parse_sizes, quiet_vendors
 
     objective_from(arguments)
-    parse_sizes(arguments.sizes)
+    sizes = parse_sizes(arguments.sizes)
     promise, mixed = promise_from(arguments), _mixed(arguments, targets)
     for target in targets:
         app_options_from(arguments, target)
@@ -42,7 +42,7 @@ def deploy_fleet(arguments: argparse.Namespace, targets: Sequence[Target]) -> in
     options = resolved_options(arguments)
     write_options(options, workspace.run / "config.toml")
     asked = FleetRequest(tuple(targets), request, promise, options, absent, phones_multiply(arguments), mixed,
-                         arguments.verbose)
+                         sizes, arguments.verbose)
     fleet = deploy_all(asked, workspace)
     emit(_result(fleet), _lines(fleet), arguments.json)
     for failed in fleet.index.failed:

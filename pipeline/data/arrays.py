@@ -46,23 +46,29 @@ class ArrayFolder:
         return self.folder / f"{name}-{kind}.npy"
 
     def build(
-        self, ids: Mapping[SplitName, Sequence[str]], size: Size, make: Make, title: str, progress: Progress
+        self, ids: Mapping[SplitName, Sequence[str]], size: Size, make: Make, title: str, progress: Progress,
+        mask_size: Size | None = None,
     ) -> None:
-        """Make every image of every split and keep it; `make` is called from several threads."""
+        """Make every image of every split and keep it; `make` is called from several threads.
+
+        `size` of the images, and of the masks where theirs is not another.
+        """
         with progress.task(title, sum(len(of_split) for of_split in ids.values())) as advance:
             for name in SPLIT_NAMES:
-                self._build_split(name, len(ids[name]), size, make, advance)
+                self._build_split(name, len(ids[name]), (size, mask_size or size), make, advance)
         index = _Index({name: list(ids[name]) for name in SPLIT_NAMES})
         write_atomic(self.folder / "index.json", msgspec.json.encode(index))
 
-    def _build_split(self, name: SplitName, count: int, size: Size, make: Make, advance: Advance) -> None:
+    def _build_split(
+        self, name: SplitName, count: int, sizes: tuple[Size, Size], make: Make, advance: Advance
+    ) -> None:
         with (
             atomic_path(self._path(name, "images")) as image_path,
             atomic_path(self._path(name, "masks")) as mask_path,
             ThreadPoolExecutor(WORKERS) as pool,
         ):
-            images = np.lib.format.open_memmap(image_path, "w+", np.uint8, (count, *size, 3))
-            masks = np.lib.format.open_memmap(mask_path, "w+", np.uint8, (count, *size))
+            images = np.lib.format.open_memmap(image_path, "w+", np.uint8, (count, *sizes[0], 3))
+            masks = np.lib.format.open_memmap(mask_path, "w+", np.uint8, (count, *sizes[1]))
             for index, (image, mask) in enumerate(pool.map(lambda position: make(name, position), range(count))):
                 images[index], masks[index] = image, mask
                 advance(1, "")

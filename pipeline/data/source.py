@@ -79,6 +79,7 @@ class DataSource:
     """A source as the user named it, loaded at one size.
 
     `rule` says in a sentence how the splits were cut; `fingerprint` changes whenever any pixel, mask or split does.
+    Masks have that size too, unless `pipeline.data.common_grid` gave search, certify and test those of another.
     """
 
     spec: str
@@ -90,6 +91,12 @@ class DataSource:
     test: Split
     rule: str
     fingerprint: str
+
+    @property
+    def label_size(self) -> Size:
+        """At which labels of search, certify and test are compared (height, width)."""
+        height, width = self.test.masks.shape[1:]
+        return height, width
 
     def split(self, name: SplitName) -> Split:
         """The split called `name`."""

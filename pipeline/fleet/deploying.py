@@ -12,13 +12,14 @@ from mobile_export.bundle import read_bundle
 from pipeline.certificate import check_enough
 from pipeline.checkpoint import Checkpoint, open_checkpoint
 from pipeline.cli.report import COMPARISON_NAME
-from pipeline.data.source import SplitName
+from pipeline.data.source import Size, SplitName
 from pipeline.fleet.ai_pack import write_ai_pack
 from pipeline.fleet.children import Child, Ended, deploy_each
 from pipeline.fleet.index import INDEX_NAME, BundleIndex, FailedTarget, Finished, encode_index, make_index
 from pipeline.fleet.schedule import MEMORY_EACH
 from pipeline.network import (
     Network,
+    compared,
     float_statistics,
     obtain_checkpoint,
     prepare_network,
@@ -38,7 +39,7 @@ class FleetRequest:
     """One `deploy --fleet` as asked for. `options`: the resolved flags, which every target's own run takes over.
 
     `absent`: by name, the targets that have no phone, and why. `phones_multiply`: see `startable`. `mixed`: the targets
-    that --max-int8-drop is for.
+    that --max-int8-drop is for. `sizes`: further input sizes (height, width) to choose from.
     """
 
     targets: tuple[Target, ...]
@@ -48,6 +49,7 @@ class FleetRequest:
     absent: Mapping[str, PipelineError]
     phones_multiply: bool
     mixed: tuple[str, ...] = ()
+    sizes: tuple[Size, ...] = ()
     verbose: bool = False
 
 
@@ -78,7 +80,7 @@ def deploy_all(request: FleetRequest, workspace: Workspace) -> FleetDeployment:
     if request.promise:
         check_enough(len(network.source.certify), request.promise)
     checkpoint = obtain_checkpoint(network, workspace)
-    _evaluate(network, checkpoint, request, workspace)
+    _evaluate(compared(network, request.sizes, workspace), checkpoint, request, workspace)
 
     def start(target: Target) -> Child:
         run = workspace.run / target.name

@@ -137,6 +137,7 @@ def test_the_best_of_several_input_sizes_is_deployed(cpu: Ran, environment: dict
     offers = json.loads((ran.run / "report.json").read_text())["sizes"]
     own = json.loads((cpu.run / "report.json").read_text())["input_size"]
     assert [offer["size"] for offer in offers] == [own, [64, 96]]
+    assert ran.result["labels_at"] == [max(own[0], 64), max(own[1], 96)] and cpu.result["labels_at"] is None
     best = [offer["best"]["search"] for offer in offers]
     floor = offers[0]["full_miou"] - 0.2
     assert all(score["miou"] >= floor - 1e-9 for score in best)

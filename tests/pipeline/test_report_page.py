@@ -58,6 +58,7 @@ def test_every_input_size_is_told_with_what_it_offers(report: RunReport) -> None
         SizeOffer(size=(192, 256), full_miou=0.5822, best=best, chosen=True),
     )
     told = words(html(changed(report, sizes=offers)))
+    assert "Labels of all are compared at 256 × 192." in told
     assert "128 × 96 nothing meets the objective 44.1 %" in told
     row = f"256 × 192 {configuration(best.choice, report.exits)} {duration(best.search.latency_ns)} predicted"
     assert " ".join(row.split()) in told
