@@ -27,7 +27,7 @@ from pipeline.model import MultiExitModel, count_model
 from pipeline.network import (
     Network,
     check_backbone,
-    compared,
+    comparable,
     float_statistics,
     obtain_checkpoint,
     prepare_network,
@@ -138,7 +138,7 @@ def _learn(
     with phone.profiling(network.spec, network.policy, kept) as profiling:
         checkpoint = obtain_checkpoint(network, workspace)
         model = trained_model(checkpoint)
-        evaluated = compared(network, sizes, workspace)
+        evaluated = comparable(network, sizes, workspace)
         statistics = _statistics(evaluated, checkpoint, model, request, kept, workspace)
         profile = _wait(profiling, workspace)
     device_model = load_model(request.target.device_model) if request.target.device_model else None

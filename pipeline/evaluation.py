@@ -159,7 +159,7 @@ class _Scorer:
 
 
 def label_map(labels: NDArray[np.generic], image: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Labels as a runtime gives them, [1, H, W] of any integer type, in the shape [H, W] of their image [H, W, 3]."""
+    """Labels as a runtime gives them, [1, H, W] of any integer type, as [H, W]: that of their image [H, W, 3]."""
     return labels.reshape(image.shape[:2]).astype(np.int64)
 
 

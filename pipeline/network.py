@@ -83,7 +83,7 @@ def prepare_network(request: NetworkRequest, workspace: Workspace) -> Network:
     return Network(preset, source, spec, None, policy, request.weights)
 
 
-def compared(network: Network, sizes: Sequence[Size], workspace: Workspace) -> Network:
+def comparable(network: Network, sizes: Sequence[Size], workspace: Workspace) -> Network:
     """`network` with labels that are compared where those of networks of all `sizes` are: the largest of them all.
 
     For evaluation alone: what is trained on its source is another training.

@@ -19,7 +19,7 @@ from pipeline.fleet.index import INDEX_NAME, BundleIndex, FailedTarget, Finished
 from pipeline.fleet.schedule import MEMORY_EACH
 from pipeline.network import (
     Network,
-    compared,
+    comparable,
     float_statistics,
     obtain_checkpoint,
     prepare_network,
@@ -80,7 +80,7 @@ def deploy_all(request: FleetRequest, workspace: Workspace) -> FleetDeployment:
     if request.promise:
         check_enough(len(network.source.certify), request.promise)
     checkpoint = obtain_checkpoint(network, workspace)
-    _evaluate(compared(network, request.sizes, workspace), checkpoint, request, workspace)
+    _evaluate(comparable(network, request.sizes, workspace), checkpoint, request, workspace)
 
     def start(target: Target) -> Child:
         run = workspace.run / target.name

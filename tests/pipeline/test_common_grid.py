@@ -1,5 +1,6 @@
 """Labels of several input sizes are compared at one, on the same scenes: else their mIoU means different pixels."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from pipeline.data.folder import resize_image
 from pipeline.evaluation import evaluate, overlap, resized_labels, to_images
 from pipeline.exit_statistics import mean_iou
 from pipeline.model import build_model, design_model
+from pipeline.network import comparable, prepare_network
+from pipeline.network_request import NetworkRequest
 from pipeline.policy import Finish
+from pipeline.presets import find_preset
 from pipeline.progress import SilentProgress
 from pipeline.seen import HELD_OUT, as_seen
 from pipeline.workspace import Workspace
@@ -87,6 +91,18 @@ def test_what_a_small_label_map_can_not_show_counts_against_it() -> None:
         found = [overlap(*pair, len(small.classes), 255) for pair in zip(answers, split.masks, strict=True)]
         miou = mean_iou(*(np.sum(part, axis=0) for part in zip(*found, strict=True)))
         assert miou == 1.0 if perfect else 0.5 < miou < 0.98
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_network_made_comparable_keeps_its_size_and_what_it_is_trained_on(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, SilentProgress())
+    request = NetworkRequest(find_preset("smoke"), size=SMALL)
+    network, larger = (prepare_network(replace(request, size=size), workspace) for size in (SMALL, GRID))
+    assert comparable(network, (), workspace) is network
+    assert comparable(larger, (SMALL, GRID), workspace) is larger
+    found = comparable(network, (GRID, (96, 32)), workspace)
+    assert found.source.label_size == (96, 96) and found.source.train is network.source.train
+    assert found.spec == network.spec and found.source.size == SMALL
 
 
 @pytest.mark.usefixtures("own_cache")
